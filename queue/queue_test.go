@@ -1,0 +1,234 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"waihu"
+	"waihu/store"
+)
+
+// clock is a time that a test moves.
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) add(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+// patience bounds every wait of a test; none of them takes it.
+const patience = 10 * time.Second
+
+func openStore(t *testing.T, now func() time.Time) *store.Store {
+	t.Helper()
+	s, err := store.Open(t.Context(), store.Options{Dir: t.TempDir(), Now: now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+func add(t *testing.T, s *store.Store, jobs ...waihu.Job) {
+	t.Helper()
+	if err := s.AddJobs(t.Context(), jobs...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// run runs a queue until the test stops it, which waits for its end.
+func run(t *testing.T, q *Queue) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	over := make(chan error, 1)
+	go func() { over <- q.Run(ctx) }()
+	var once sync.Once
+	stop = func() {
+		once.Do(func() {
+			cancel()
+			select {
+			case err := <-over:
+				if err != nil {
+					t.Error(err)
+				}
+			case <-time.After(patience):
+				t.Error("Run did not end")
+			}
+		})
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
+func next[T any](t *testing.T, c <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(patience):
+		t.Fatal("nothing came")
+	}
+	panic("unreachable")
+}
+
+// left takes what is due of a kind.
+func left(t *testing.T, s *store.Store, kind string) []waihu.Job {
+	t.Helper()
+	list, err := s.TakeJobs(t.Context(), kind, 10, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+func TestWork(t *testing.T) {
+	t.Parallel()
+	s := openStore(t, nil)
+	seen := make(chan string, 10)
+	handle := func(_ context.Context, j waihu.Job) error {
+		seen <- j.Kind + ":" + j.Key + ":" + string(j.Body)
+		return nil
+	}
+	q := New(Options{Store: s, Handle: map[string]waihu.Handle{"a": handle, "b": handle}, Poll: time.Hour})
+	add(t, s, waihu.Job{Kind: "a", Key: "1", Body: []byte("x")}, waihu.Job{Kind: "c", Key: "1"})
+	stop := run(t, q)
+	if got := next(t, seen); got != "a:1:x" {
+		t.Errorf("worked %s", got)
+	}
+	add(t, s, waihu.Job{Kind: "b", Key: "2"})
+	q.Wake() // Poll would be too late
+	if got := next(t, seen); got != "b:2:" {
+		t.Errorf("worked %s", got)
+	}
+	stop()
+	if len(left(t, s, "a"))+len(left(t, s, "b")) != 0 || len(left(t, s, "c")) != 1 {
+		t.Error("finished jobs are left, or one of no kind of ours was taken")
+	}
+}
+
+func TestFailures(t *testing.T) {
+	t.Parallel()
+	now := &clock{now: time.UnixMilli(1_700_000_000_000)}
+	s := openStore(t, now.Now)
+	tries := make(chan int, 10)
+	q := New(Options{Store: s, Now: now.Now, Poll: time.Millisecond, MaxTries: 3, Handle: map[string]waihu.Handle{
+		"k": func(_ context.Context, j waihu.Job) error {
+			tries <- j.Tries
+			if j.Tries == 1 {
+				panic("boom")
+			}
+			return errors.New("no")
+		}}})
+	add(t, s, waihu.Job{Kind: "k", Key: "1"})
+	stop := run(t, q)
+	for n, pause := range []time.Duration{time.Second, 2 * time.Second, 0} {
+		if got := next(t, tries); got != n+1 {
+			t.Fatalf("try %d, want %d", got, n+1)
+		}
+		if pause > 0 {
+			waitDue(t, q, now, pause, tries, n+2)
+		}
+	}
+	stop()
+	now.add(24 * time.Hour)
+	if list := left(t, s, "k"); len(list) != 0 {
+		t.Errorf("a job that was given up is due: %v", list)
+	}
+}
+
+// waitDue moves the clock until the job is tried again. Its failure is written after the handler has returned, so one move
+// may come too early.
+func waitDue(t *testing.T, q *Queue, now *clock, pause time.Duration, tries chan int, want int) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+		now.add(pause)
+		q.Wake()
+		select {
+		case n := <-tries:
+			if n != want {
+				t.Fatalf("try %d, want %d", n, want)
+			}
+			tries <- n // for the caller's own look
+			return
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+	t.Fatal("the job was not tried again")
+}
+
+func TestPauses(t *testing.T) {
+	t.Parallel()
+	q := New(Options{})
+	for tries, want := range map[int]time.Duration{1: time.Second, 2: 2 * time.Second, 10: 512 * time.Second, 11: 15 * time.Minute, 60: 15 * time.Minute} {
+		if got := q.o.Pause(tries); got != want {
+			t.Errorf("after %d tries %v, want %v", tries, got, want)
+		}
+	}
+}
+
+// TestInterrupted: an orderly end gives the job back at once, a death when its lease is over.
+func TestInterrupted(t *testing.T) {
+	t.Parallel()
+	now := &clock{now: time.UnixMilli(1_700_000_000_000)}
+	s := openStore(t, now.Now)
+	began := make(chan int, 1)
+	q := New(Options{Store: s, Now: now.Now, Handle: map[string]waihu.Handle{"k": func(ctx context.Context, j waihu.Job) error {
+		began <- j.Tries
+		<-ctx.Done()
+		return ctx.Err()
+	}}})
+	add(t, s, waihu.Job{Kind: "k", Key: "1"})
+	stop := run(t, q)
+	next(t, began)
+	if list := left(t, s, "k"); len(list) != 0 {
+		t.Errorf("leased twice: %v", list)
+	}
+	stop()
+	if list := left(t, s, "k"); len(list) != 1 { // and this one takes it along
+		t.Fatalf("given back: %v", list)
+	}
+	now.add(2 * time.Minute)
+	again := New(Options{Store: s, Now: now.Now, Handle: map[string]waihu.Handle{"k": func(_ context.Context, j waihu.Job) error {
+		began <- j.Tries
+		return nil
+	}}})
+	stop = run(t, again)
+	if n := next(t, began); n != 3 {
+		t.Errorf("try %d", n)
+	}
+	stop()
+}
+
+// TestLongJob: a handler that its lease interrupts goes on, however often.
+func TestLongJob(t *testing.T) {
+	t.Parallel()
+	s := openStore(t, nil)
+	done := make(chan int, 1)
+	q := New(Options{Store: s, Lease: 20 * time.Millisecond, Poll: time.Millisecond, MaxTries: 1, Handle: map[string]waihu.Handle{
+		"k": func(ctx context.Context, j waihu.Job) error {
+			if j.Tries < 4 {
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			done <- j.Tries
+			return nil
+		}}})
+	add(t, s, waihu.Job{Kind: "k", Key: "1"})
+	run(t, q)
+	if n := next(t, done); n < 4 {
+		t.Errorf("done at try %d", n)
+	}
+}
