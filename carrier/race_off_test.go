@@ -1,0 +1,6 @@
+//go:build !race
+
+package carrier
+
+// maxAtOnce calls at a time.
+const maxAtOnce = 80
