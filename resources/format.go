@@ -1,0 +1,145 @@
+package resources
+
+import "waihu"
+
+// The shape of the file. Keys are the json names; agents are waihu.AgentSpec and trunks waihu.Trunk as they are.
+
+type fileDoc struct {
+	Accounts      []accountDoc `json:"accounts"`
+	Lines         []lineDoc    `json:"lines"`
+	CallingHours  []hoursDoc   `json:"calling_hours"`
+	Backgrounds   []namedDoc   `json:"backgrounds"`
+	RedialRules   []ruleDoc    `json:"redial_rules"`
+	BridgeGroups  []bridgeDoc  `json:"bridge_groups"`
+	QualityChecks []qualityDoc `json:"quality_checks"`
+	ScoreSchemes  []namedDoc   `json:"score_schemes"`
+	Agents        []agentDoc   `json:"agents"`
+	Tasks         []taskDoc    `json:"tasks"`
+}
+
+type accountDoc struct {
+	ID          string       `json:"id"`
+	Name        string       `json:"name"`
+	Email       string       `json:"email"`
+	Phone       string       `json:"phone"`
+	Zone        string       `json:"zone"`
+	Tokens      []tokenDoc   `json:"tokens"`
+	SubAccounts []accountDoc `json:"subaccounts"`
+	Keyue       *keyueDoc    `json:"keyue"`
+}
+
+type tokenDoc struct {
+	Name    string `json:"name"`
+	Token   string `json:"token"`
+	Expires string `json:"expires"`
+}
+
+type keyueDoc struct {
+	Token    string `json:"token"`
+	UID      string `json:"uid"`
+	Username string `json:"username"`
+	TenantID string `json:"tenant_id"`
+}
+
+type lineDoc struct {
+	ID          string       `json:"id"`
+	Account     string       `json:"account"`
+	Name        string       `json:"name"`
+	Remark      string       `json:"remark"`
+	Node        string       `json:"node"`
+	Concurrency *int         `json:"concurrency"`
+	CPS         int          `json:"cps"`
+	Expires     string       `json:"expires"`
+	Trunk       *waihu.Trunk `json:"trunk"`
+}
+
+type hoursDoc struct {
+	ID          int64               `json:"id"`
+	Account     string              `json:"account"`
+	Name        string              `json:"name"`
+	Remark      string              `json:"remark"`
+	Default     bool                `json:"default"`
+	SkipHoliday bool                `json:"skip_holiday"`
+	Weekly      map[string][]string `json:"weekly"`
+}
+
+type ruleDoc struct {
+	ID      int64       `json:"id"`
+	Account string      `json:"account"`
+	Name    string      `json:"name"`
+	Remark  string      `json:"remark"`
+	Default bool        `json:"default"`
+	Details []detailDoc `json:"details"`
+}
+
+type detailDoc struct {
+	NumberStatus int `json:"number_status"`
+	AfterMinutes int `json:"after_minutes"`
+}
+
+type namedDoc struct {
+	ID      int64  `json:"id"`
+	Account string `json:"account"`
+	Name    string `json:"name"`
+}
+
+type bridgeDoc struct {
+	ID       int64    `json:"id"`
+	Account  string   `json:"account"`
+	Name     string   `json:"name"`
+	Strategy string   `json:"strategy"`
+	Seats    []string `json:"seats"`
+}
+
+type qualityDoc struct {
+	ID      int64  `json:"id"`
+	Account string `json:"account"`
+	Name    string `json:"name"`
+	Default bool   `json:"default"`
+	LLMType int    `json:"llm_type"`
+}
+
+type agentDoc struct {
+	Account string `json:"account"`
+	waihu.AgentSpec
+}
+
+type taskDoc struct {
+	ID             string              `json:"id"`
+	Serial         int64               `json:"serial"`
+	Account        string              `json:"account"`
+	Name           string              `json:"name"`
+	Remark         string              `json:"remark"`
+	Agent          string              `json:"agent"`
+	CallingHours   int64               `json:"calling_hours"`
+	Weekly         map[string][]string `json:"weekly"` // instead of calling_hours
+	Concurrency    int                 `json:"concurrency"`
+	Lines          []taskLineDoc       `json:"lines"`
+	Start          string              `json:"start"`
+	Stop           string              `json:"stop"`
+	Holidays       []periodDoc         `json:"holidays"`
+	Zone           string              `json:"zone"`
+	Order          string              `json:"order"`    // random, in_order, reverse
+	Interval       int                 `json:"interval"` // seconds between call starts
+	Redial         *redialDoc          `json:"redial"`
+	EndAction      string              `json:"end_action"`      // none, pause
+	UnknownOutcome string              `json:"unknown_outcome"` // done, redial
+	RingTimeout    int                 `json:"ring_timeout"`    // seconds
+}
+
+type taskLineDoc struct {
+	ID    string `json:"id"`
+	Limit int    `json:"limit"`
+}
+
+type periodDoc struct {
+	From string `json:"from"`
+	To   string `json:"to"`
+}
+
+type redialDoc struct {
+	Max          int   `json:"max"`
+	AfterMinutes int   `json:"after_minutes"`
+	On           []int `json:"on"` // number statuses, as in redial rules
+	NewFirst     bool  `json:"new_first"`
+}
