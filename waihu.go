@@ -204,7 +204,9 @@ const (
 	EventTaskStarted  EventKind = "task.started"  // {"run":n}
 	EventTaskStopped  EventKind = "task.stopped"  // {"run":n,"reason":RunReason}
 	EventRunEnded     EventKind = "run.ended"     // {"run":n,"reason":RunReason}
-	EventCallEnded    EventKind = "call.ended"    // {"seq":n,"attempt":n,"disposition":"..."}
+	EventCallEnded    EventKind = "call.ended"    // {"seq":n,"attempt":n,"disposition":"...","review":true}; review: call.reviewed follows
+	EventCallReviewed EventKind = "call.reviewed" // {"seq":n,"attempt":n,"disposition":"...","grade":"..."}: graded after the call
+	EventRunReviewed  EventKind = "run.reviewed"  // {"run":n,"reason":RunReason}: summary and overview are written
 	EventNumberDone   EventKind = "number.done"   // {"seq":n,"disposition":"..."}
 	EventLineDown     EventKind = "line.down"     // {"line":"...","reason":"..."}
 	EventLineUp       EventKind = "line.up"       // {"line":"..."}

@@ -18,9 +18,30 @@ var migration002 string
 //go:embed migration003.sql
 var migration003 string
 
+//go:embed migration004.sql
+var migration004 string
+
+//go:embed migration005.sql
+var migration005 string
+
+//go:embed migration006.sql
+var migration006 string
+
+//go:embed migration007.sql
+var migration007 string
+
+//go:embed migration008.sql
+var migration008 string
+
+//go:embed migration009.sql
+var migration009 string
+
 // migrations in order; the version of a ledger is how many of them it has. Never edit one
 // that has been released: add another.
-var migrations = []string{migration001, migration002, migration003}
+var migrations = []string{
+	migration001, migration002, migration003, migration004, migration005,
+	migration006, migration007, migration008, migration009,
+}
 
 // migrate brings the ledger to this binary's version: each migration in a transaction of its own,
 // on SQLite after a copy of the file has been made. A newer ledger is refused.

@@ -1,0 +1,1 @@
+-- Where callbacks go: endpoints, cursors, deliveries that failed.

@@ -1,0 +1,1 @@
+-- What grading after the call found: reviews, summaries.

@@ -1,0 +1,1 @@
+-- Prices, line allocations, bills of calls.

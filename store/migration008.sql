@@ -1,0 +1,1 @@
+-- What the VoiceFox door needs to keep.

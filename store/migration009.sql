@@ -1,0 +1,1 @@
+-- What the Keyue door needs to keep.
