@@ -1,0 +1,46 @@
+package keyue
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// route is one path of the door. What its caller must prove is named on its line: keyed asks for the three headers of
+// the agent API, talk for the token of a dialogue.
+type route struct {
+	methods []string
+	path    string
+	handle  http.Handler
+}
+
+// prefixes are the beginnings of every path of the door.
+var prefixes = []string{"/open/v1/", "/core/v5/", "/online/core/v5/", "/api/v1/", "/api/v2/", "/api/v3/", "/api/v4/"}
+
+var (
+	get  = []string{"GET"}
+	post = []string{"POST"}
+)
+
+// routes is every route of the agent API; those of the AIOB family are in aiobRoutes.
+func (s *server) routes() []route {
+	return []route{}
+}
+
+// nothing answers what no route takes: a wrong method on a known path is said to be one.
+func (s *server) nothing(w http.ResponseWriter, r *http.Request) {
+	var allow []string
+	for _, m := range []string{"GET", "POST", "PUT", "DELETE"} {
+		other := r.Clone(r.Context())
+		other.Method = m
+		if _, pattern := s.mux.Handler(other); pattern != "/" && pattern != "" {
+			allow = append(allow, m)
+		}
+	}
+	if len(allow) > 0 && !slices.Contains(allow, r.Method) {
+		w.Header().Set("Allow", strings.Join(allow, ", "))
+		s.fail(w, r, &refusal{http.StatusMethodNotAllowed, paramFormat, "请求方式不正确,应为 " + strings.Join(allow, "、")})
+		return
+	}
+	s.fail(w, r, &refusal{http.StatusNotFound, notExist, "接口不存在"})
+}
