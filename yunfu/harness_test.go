@@ -16,6 +16,7 @@ import (
 
 	"waihu"
 	"waihu/store"
+	"waihu/wrapup"
 )
 
 // The resources that the vendor's examples name.
@@ -109,7 +110,7 @@ func newWorld(t testing.TB, change ...func(*Options)) *world {
 	w.must(w.SaveAgent(ctx, &waihu.AgentSpec{ID: "700", Account: otherUser, Name: "别人的话术", Brain: waihu.BrainFlow}))
 	w.must(w.CreateTask(ctx, &waihu.Task{ID: taskID, Account: mainUser, Name: "测试任务", Agent: "123", HoursID: 123, Weekly: all, Concurrency: 2,
 		Lines: []waihu.TaskLine{{Line: lineMain, Limit: 2}}, Start: clockNow.AddDate(-1, 0, 0), Stop: clockNow.AddDate(10, 0, 0)}))
-	o := Options{Store: w.Store, Recordings: w.recordings, Now: now,
+	o := Options{Store: w.Store, Recordings: wrapup.Folder(w.recordings).Open, Now: now,
 		Preflight: func(context.Context, waihu.Task) []waihu.Problem { return w.problems }}
 	for _, f := range change {
 		f(&o)

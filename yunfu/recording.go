@@ -1,11 +1,8 @@
 package yunfu
 
 import (
-	"errors"
-	"io/fs"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 
@@ -34,36 +31,24 @@ func (s *server) recording(c *request) (*answer, error) {
 	return nil, s.sendRecording(c, &k)
 }
 
-// sendRecording opens the folder as a root: no path in the ledger leads out of it.
+// sendRecording sends it from wherever it lies, with ranges.
 func (s *server) sendRecording(c *request, k *waihu.Call) error {
-	if k.Outcome.Recording == "" || s.Recordings == "" {
+	if k.Outcome.Recording == "" || s.Recordings == nil {
 		return noRecording
 	}
-	root, err := os.OpenRoot(s.Recordings)
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	file, err := root.Open(k.Outcome.Recording)
-	if errors.Is(err, fs.ErrNotExist) {
+	file, err := s.Recordings(c.ctx, k)
+	if waihu.ErrorCode(err) == waihu.ENotFound {
 		return noRecording
 	}
 	if err != nil {
 		return err
 	}
 	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return err
-	}
-	if !info.Mode().IsRegular() {
-		return noRecording
-	}
 	h := c.w.Header()
 	h.Set("Content-Type", "audio/wav")
 	h.Set("Content-Disposition", `attachment; filename="`+k.ID.String()+`.wav"`)
 	h.Set("Cache-Control", "private")
-	http.ServeContent(c.w, c.r, "", info.ModTime(), file)
+	http.ServeContent(c.w, c.r, "", file.ModTime, file)
 	return nil
 }
 

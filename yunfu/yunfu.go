@@ -40,8 +40,8 @@ type Options struct {
 	Store *store.Store
 	// Preflight says what stands against a start; nil: nothing is checked beyond the ledger.
 	Preflight waihu.Preflight
-	// Recordings is the folder that holds the recordings; empty: there are none.
-	Recordings string
+	// Recordings opens recordings; nil: there are none.
+	Recordings waihu.OpenRecording
 	Log        *slog.Logger     // default: discard
 	Now        func() time.Time // default time.Now
 	// BusyStatus is the HTTP status that carries error 6007, which the vendor's pages do not

@@ -28,6 +28,7 @@ import (
 	"waihu/sip"
 	"waihu/speech"
 	"waihu/store"
+	"waihu/wrapup"
 	"waihu/yunfu"
 )
 
@@ -250,7 +251,7 @@ func (s *server) notReady(ctx context.Context) string {
 // vendor joins the door with the rest; its jobs are made with it too, before there is a queue to wake.
 func (s *server) vendor() yunfu.Options {
 	o := yunfu.Options{
-		Store: s.store, Preflight: s.preflight, Recordings: filepath.Join(s.cfg.Data, "recordings"),
+		Store: s.store, Preflight: s.preflight, Recordings: wrapup.Folder(filepath.Join(s.cfg.Data, "recordings")).Open,
 		BusyStatus: s.cfg.BusyStatus, PerSecond: s.cfg.PerSecond, RefuseImportWhileStarted: s.cfg.NoImport, Milliseconds: s.cfg.Millis, Log: s.log,
 	}
 	if s.jobs != nil {
