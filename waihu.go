@@ -210,7 +210,10 @@ const (
 	EventNumberDone   EventKind = "number.done"   // {"seq":n,"disposition":"..."}
 	EventLineDown     EventKind = "line.down"     // {"line":"...","reason":"..."}
 	EventLineUp       EventKind = "line.up"       // {"line":"..."}
-	EventNumbersAdded EventKind = "numbers.added" // {"added":n}
+	EventNumbersAdded EventKind = "numbers.added" // {"added":n,"by":"door","ranges":[[first,last]]}: by seq; by is left out when no door names itself
+	// EventNumbersRemoved is {"removed":n,"by":"door","ranges":[[first,last]]}.
+	EventNumbersRemoved EventKind = "numbers.removed"
+	EventBatchDone      EventKind = "batch.done" // {"batch":"id","kind":"..."}: work in the background is over, done or given up
 )
 
 // Live events are not stored: they only tell viewers what is happening now.

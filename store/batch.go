@@ -101,7 +101,18 @@ type (
 		Disposition string `json:"disposition"`
 	}
 	addedBody struct {
-		Added int `json:"added"`
+		Added  int       `json:"added"`
+		By     string    `json:"by,omitempty"`
+		Ranges seqRanges `json:"ranges"`
+	}
+	removedBody struct {
+		Removed int       `json:"removed"`
+		By      string    `json:"by,omitempty"`
+		Ranges  seqRanges `json:"ranges"`
+	}
+	batchBody struct {
+		Batch string `json:"batch"`
+		Kind  string `json:"kind"`
 	}
 )
 

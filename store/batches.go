@@ -62,12 +62,15 @@ func (s *Store) AddBatch(ctx context.Context, b Batch, job waihu.Job) error {
 	})
 }
 
-// SaveBatch writes where a batch stands and one of its parts, if any, in one commit.
+// SaveBatch writes where a batch stands and one of its parts, if any, in one commit, and the event that it is over when it is.
 func (s *Store) SaveBatch(ctx context.Context, b Batch, part *BatchPart) error {
 	return s.update(ctx, normal, func(t *tx) error {
-		done := int64(0)
+		done, was := int64(0), BatchWaiting
 		if b.State != BatchWaiting {
 			done = ms(s.now())
+		}
+		if _, err := t.one(into(&was), `select state from batches where id = $1 and account = $2{lock}`, b.ID, b.Account); err != nil {
+			return err
 		}
 		n, err := t.exec(`update batches set state = $3, total = $4, done = $5, failed = $6, body = $7, done_at = $8 where id = $1 and account = $2`,
 			b.ID, b.Account, b.State, b.Total, b.Done, b.Failed, clean(string(b.Body)), done)
@@ -77,10 +80,17 @@ func (s *Store) SaveBatch(ctx context.Context, b Batch, part *BatchPart) error {
 		if n == 0 {
 			return notFound("batch", b.ID)
 		}
-		if part == nil {
+		if part != nil {
+			if err := t.putPart(b.ID, part); err != nil {
+				return err
+			}
+		}
+		if was != BatchWaiting || b.State == BatchWaiting {
 			return nil
 		}
-		return t.putPart(b.ID, part)
+		told := newBatch()
+		told.event(waihu.EventBatchDone, b.Account, b.Task, s.now(), 0, batchBody{Batch: b.ID, Kind: b.Kind})
+		return t.flush(told)
 	})
 }
 

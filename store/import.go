@@ -25,7 +25,13 @@ const (
 // changes nothing. When it fails half-way, the report says what had been committed until then;
 // sending the same batch again adds what is missing and reports the rest as duplicates.
 func (s *Store) AddNumbers(ctx context.Context, account waihu.AccountID, task waihu.TaskID, list []NewNumber) (ImportReport, error) {
-	im := &importer{s: s, task: task, account: account}
+	return s.AddNumbersBy(ctx, account, task, list, "")
+}
+
+// AddNumbersBy is AddNumbers for a door: its name stands in the event, so that the door need not tell a client what the
+// client has done itself.
+func (s *Store) AddNumbersBy(ctx context.Context, account waihu.AccountID, task waihu.TaskID, list []NewNumber, by string) (ImportReport, error) {
+	im := &importer{s: s, task: task, account: account, by: by}
 	if err := im.prepare(list); err != nil {
 		return ImportReport{}, err
 	}
@@ -45,13 +51,33 @@ type importer struct {
 	s       *Store
 	account waihu.AccountID
 	task    waihu.TaskID
+	by      string
 	rows    []importRow
 	next    int // rows before it are committed
 	report  ImportReport
+	told    int // numbers that an event has named
+	ranges  seqRanges
 
-	pending     ImportReport
-	pendingNext int
-	touched     bool
+	pending       ImportReport
+	pendingNext   int
+	pendingTold   int
+	pendingRanges seqRanges
+	touched       bool
+}
+
+// seqRanges are numbers of a task by their seq, as first and last of each range.
+type seqRanges [][2]int64
+
+// maxRanges bounds one event.
+const maxRanges = 1000
+
+// with adds a seq, which is usually the next.
+func (r seqRanges) with(seq int64) seqRanges {
+	if n := len(r); n > 0 && r[n-1][1] == seq-1 {
+		r[n-1][1] = seq
+		return r
+	}
+	return append(r, [2]int64{seq, seq})
 }
 
 type importRow struct {
@@ -107,7 +133,7 @@ func (im *importer) commit() {
 		return
 	}
 	im.touched = false
-	im.next = im.pendingNext
+	im.next, im.told, im.ranges = im.pendingNext, im.pendingTold, im.pendingRanges
 	im.report.Added += im.pending.Added
 	im.report.Revived += im.pending.Revived
 	im.report.Duplicates += im.pending.Duplicates
@@ -138,6 +164,7 @@ func (im *importer) slice(t *tx, more func() bool) (done bool, err error) {
 		return false, err
 	}
 	im.pending, im.pendingNext, im.touched = ImportReport{}, im.next, true
+	im.pendingTold, im.pendingRanges = im.told, slices.Clone(im.ranges)
 	seq, err := t.head(seqHead(ref.serial), 0) // on PostgreSQL this locks out other imports of the task
 	if err != nil {
 		return false, err
@@ -161,8 +188,9 @@ func (im *importer) slice(t *tx, more func() bool) (done bool, err error) {
 	b.count(ref.serial, gaugeState, "4", -int64(im.pending.Revived))
 	b.count(ref.serial, byOutcome, "0", fresh)
 	done = im.pendingNext == len(im.rows)
-	if added := im.report.Added + im.report.Revived + int(fresh); done && added > 0 {
-		b.event(waihu.EventNumbersAdded, im.account, im.task, now, 0, addedBody{Added: added})
+	if added := im.report.Added + im.report.Revived + int(fresh) - im.told; added > 0 && (done || len(im.pendingRanges) >= maxRanges) {
+		b.event(waihu.EventNumbersAdded, im.account, im.task, now, 0, addedBody{Added: added, By: im.by, Ranges: im.pendingRanges})
+		im.pendingTold, im.pendingRanges = im.told+added, nil
 	}
 	return done, t.flush(b)
 }
@@ -182,12 +210,16 @@ func (im *importer) byRow(t *tx, more func() bool, ref taskRef, seq int64, now t
 		case n == 1:
 			used++
 			im.pending.Added++
+			im.pendingRanges = im.pendingRanges.with(seq + used)
 		default:
-			if n, err = t.exec(sqlRevive, ref.serial, r.key, r.phone, r.data, ms(now)); err != nil {
+			var back int64
+			revived, err := t.one(into(&back), sqlRevive, ref.serial, r.key, r.phone, r.data, ms(now))
+			if err != nil {
 				return 0, err
 			}
-			if n == 1 {
+			if revived {
 				im.pending.Revived++
+				im.pendingRanges = im.pendingRanges.with(back)
 			} else {
 				im.duplicate(r.index)
 			}
@@ -249,14 +281,21 @@ func (im *importer) chunk(t *tx, pg *postgresConn, ref taskRef, seq int64, now t
 	}, add, args...); err != nil {
 		return 0, err
 	}
+	for i := range rows {
+		if fresh[i] {
+			im.pendingRanges = im.pendingRanges.with(seq + int64(i) + 1)
+		}
+	}
 	if im.pending.Added == len(rows) {
 		return int64(len(rows)), nil
 	}
 	revived := map[string]bool{}
 	if err := t.each(func(scan func(...any) error) error {
 		var key string
-		err := scan(&key)
+		var back int64
+		err := scan(&key, &back)
 		revived[key] = true
+		im.pendingRanges = im.pendingRanges.with(back)
 		return err
 	}, revive, args...); err != nil {
 		return 0, err
@@ -277,7 +316,7 @@ const sqlAddNumber = `insert into numbers (task, seq, key, phone, data, rnd, sta
 	values ($1, $2, $3, $4, $5, $6, 0, 0, 0, 0, 0, 0, '', 0, $7, $7) on conflict (task, key) do nothing`
 
 const sqlRevive = `update numbers set phone = $3, data = $4, state = 0, due_at = 0, redials = 0, faults = 0, outcome = 0, grade = '', updated_at = $5
-	where task = $1 and key = $2 and state = 4`
+	where task = $1 and key = $2 and state = 4 returning seq`
 
 // Where the rows of a chunk are: in the temporary table that COPY filled, or in the parameter.
 const (
@@ -291,7 +330,7 @@ const (
 
 	reviveBegin = `update numbers set phone = im.phone, data = im.data, state = 0, due_at = 0, redials = 0, faults = 0, outcome = 0, grade = '', updated_at = $3
 	from `
-	reviveEnd = ` im where numbers.task = $1 and numbers.seq <= $2 and numbers.key = im.key and numbers.state = 4 returning numbers.key`
+	reviveEnd = ` im where numbers.task = $1 and numbers.seq <= $2 and numbers.key = im.key and numbers.state = 4 returning numbers.key, numbers.seq`
 
 	sqlAddCopied    = addBegin + copiedRows + addEnd
 	sqlAddSent      = addBegin + sentRows + addEnd

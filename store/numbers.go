@@ -225,22 +225,27 @@ func (t *tx) eachNumber(ref taskRef, f func(waihu.Number), where string, args ..
 // It is refused with waihu.ErrRunsOpen until every run of the task has ended. What is removed keeps
 // its row, so that its attempts are never dialled twice, but loses its data.
 func (s *Store) RemoveNumbers(ctx context.Context, account waihu.AccountID, task waihu.TaskID, phones []string) (removed int, err error) {
+	return s.RemoveNumbersBy(ctx, account, task, phones, "")
+}
+
+// RemoveNumbersBy is RemoveNumbers for a door, whose name stands in the event.
+func (s *Store) RemoveNumbersBy(ctx context.Context, account waihu.AccountID, task waihu.TaskID, phones []string, by string) (removed int, err error) {
 	if len(phones) == 0 {
 		return 0, nil
 	}
-	return s.editNumbers(ctx, account, task, NumberFilter{Phones: phones}, waihu.NumberRemoved)
+	return s.editNumbers(ctx, account, task, NumberFilter{Phones: phones}, waihu.NumberRemoved, by)
 }
 
 // ResetNumbers makes finished and waiting numbers fresh again and says how many there were. Their
 // redials start over, their attempts go on counting. Refused like RemoveNumbers.
 func (s *Store) ResetNumbers(ctx context.Context, account waihu.AccountID, task waihu.TaskID, f NumberFilter) (reset int, err error) {
-	return s.editNumbers(ctx, account, task, f, waihu.NumberFresh)
+	return s.editNumbers(ctx, account, task, f, waihu.NumberFresh, "")
 }
 
 // editPortion is how many numbers one statement of an edit takes: a fraction of a slice.
 const editPortion = 100
 
-func (s *Store) editNumbers(ctx context.Context, account waihu.AccountID, task waihu.TaskID, f NumberFilter, to waihu.NumberState) (edited int, err error) {
+func (s *Store) editNumbers(ctx context.Context, account waihu.AccountID, task waihu.TaskID, f NumberFilter, to waihu.NumberState, by string) (edited int, err error) {
 	after, pending := int64(0), 0
 	err = s.inTurns(ctx, func(t *tx, more func() bool) (bool, error) {
 		edited, pending = edited+pending, 0 // the slice before is committed
@@ -253,9 +258,12 @@ func (s *Store) editNumbers(ctx context.Context, account waihu.AccountID, task w
 		}
 		b, now := newBatch(), s.now()
 		for last := after; ; after = last {
-			n, seq, err := t.editPortion(b, k.ref(), f, to, last, now)
+			n, seq, ranges, err := t.editPortion(b, k.ref(), f, to, last, now)
 			if err != nil {
 				return false, err
+			}
+			if n > 0 && to == waihu.NumberRemoved { // at most editPortion of them: the event stays small
+				b.event(waihu.EventNumbersRemoved, account, task, now, 0, removedBody{Removed: n, By: by, Ranges: ranges})
 			}
 			pending, last = pending+n, seq
 			if seq == 0 {
@@ -279,17 +287,17 @@ func (s *Store) editNumbers(ctx context.Context, account waihu.AccountID, task w
 }
 
 // editPortion edits up to editPortion numbers after a key and returns the key of the last, 0 at the end.
-func (t *tx) editPortion(b *batch, ref taskRef, f NumberFilter, to waihu.NumberState, after int64, now time.Time) (n int, last int64, err error) {
+func (t *tx) editPortion(b *batch, ref taskRef, f NumberFilter, to waihu.NumberState, after int64, now time.Time) (n int, last int64, ranges seqRanges, err error) {
 	q, err := f.query(ref)
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, nil, err
 	}
 	if to == waihu.NumberFresh {
 		q.and("n.state in (2, 3)")
 	}
 	var list [][]any
 	if err := t.eachNumber(ref, func(x waihu.Number) {
-		list, last = append(list, []any{ref.serial, x.Seq}), x.Seq
+		list, last, ranges = append(list, []any{ref.serial, x.Seq}), x.Seq, ranges.with(x.Seq)
 		b.state(ref.serial, x.State, to, 1)
 		if to == waihu.NumberRemoved {
 			b.count(ref.serial, byOutcome, strconv.Itoa(int(x.Outcome)), -1)
@@ -298,19 +306,50 @@ func (t *tx) editPortion(b *batch, ref taskRef, f NumberFilter, to waihu.NumberS
 			b.shows(ref.serial, x.Outcome, waihu.NoOutcome, x.Grade, "")
 		}
 	}, q.String()+` and n.seq > `+q.next(1)+` order by n.seq limit `+q.next(2), q.with(after, editPortion)...); err != nil {
-		return 0, 0, err
+		return 0, 0, nil, err
 	}
 	sql := sqlResetNumbers
 	if to == waihu.NumberRemoved {
 		sql = sqlRemoveNumbers
 	}
 	if err := t.execRows(sql, list, ms(now)); err != nil {
-		return 0, 0, fmt.Errorf("edit numbers: %w", err)
+		return 0, 0, nil, fmt.Errorf("edit numbers: %w", err)
 	}
 	if len(list) < editPortion {
 		last = 0
 	}
-	return len(list), last, nil
+	return len(list), last, ranges, nil
+}
+
+// KeysIn are the keys of up to limit numbers of the task in ranges of seq, removed ones too, and where to go on: the
+// ranges that are left, none at the end. For who is told what an import or a deletion was about.
+func (s *Store) KeysIn(ctx context.Context, account waihu.AccountID, task waihu.TaskID, ranges [][2]int64, limit int) (keys []string, left [][2]int64, err error) {
+	err = s.read(ctx, func(t *tx) error {
+		ref, err := t.findTask(account, task)
+		if err != nil {
+			return err
+		}
+		for i, r := range ranges {
+			var last int64
+			n := 0
+			if err := t.each(func(scan func(...any) error) error {
+				var key string
+				err := scan(&key, &last)
+				keys, n = append(keys, key), n+1
+				return err
+			}, `select key, seq from numbers where task = $1 and seq between $2 and $3 order by seq limit $4`, ref.serial, r[0], r[1], limit-len(keys)); err != nil {
+				return err
+			}
+			if len(keys) == limit {
+				if left = ranges[i+1:]; n > 0 && last < r[1] {
+					left = append([][2]int64{{last + 1, r[1]}}, left...)
+				}
+				return nil
+			}
+		}
+		return nil
+	})
+	return keys, left, err
 }
 
 const (

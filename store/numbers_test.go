@@ -50,7 +50,8 @@ func TestImport(t *testing.T) {
 		}
 		w.checkGauges()
 		events, err := w.Events(w.ctx, acme, 0, 0)
-		if err != nil || len(events) != 3 || events[0].Kind != waihu.EventNumbersAdded || string(events[0].Body) != `{"added":3}` || events[2].N != 3 || events[2].TaskN != 3 {
+		if err != nil || len(events) != 4 || events[0].Kind != waihu.EventNumbersAdded || string(events[0].Body) != `{"added":3,"ranges":[[1,3]]}` || events[3].N != 4 || events[3].TaskN != 4 ||
+			events[2].Kind != waihu.EventNumbersRemoved || string(events[2].Body) != `{"removed":1,"ranges":[[2,2]]}` || string(events[3].Body) != `{"added":1,"ranges":[[2,2]]}` {
 			t.Fatalf("events: %+v %v", events, err)
 		}
 	})
