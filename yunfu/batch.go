@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"strings"
 
 	"github.com/google/uuid"
 
@@ -122,7 +121,7 @@ func (s *server) importJob(ctx context.Context, j waihu.Job) error {
 			return s.batchFailed(ctx, j, b, err)
 		}
 	}
-	report, err := s.Store.AddNumbers(ctx, b.Account, b.Task, rows)
+	report, err := s.Store.AddNumbersBy(ctx, b.Account, b.Task, rows, Door)
 	if err != nil {
 		return s.batchFailed(ctx, j, b, err)
 	}
@@ -175,7 +174,11 @@ var batchStates = map[store.BatchState]string{store.BatchWaiting: "处理中", s
 
 // identification is what became of a batch: the callback's body, with the progress beside it.
 func (s *server) identification(c *request) (*answer, error) {
-	b, err := s.Store.Batch(c.ctx, c.acts.ID, c.r.PathValue("unique_id"))
+	id := c.r.PathValue("unique_id")
+	if body, err := c.eventBody(id); body != nil || err != nil {
+		return &answer{message: "查看回调数据成功", data: body}, err
+	}
+	b, err := s.Store.Batch(c.ctx, c.acts.ID, id)
 	if waihu.ErrorCode(err) == waihu.ENotFound {
 		return nil, refused(http.StatusNotFound, "回调数据不存在")
 	}
@@ -187,17 +190,17 @@ func (s *server) identification(c *request) (*answer, error) {
 		return nil, err
 	}
 	data := map[string]any{
-		"type": b.Kind, "mode": "batch", "unique_id": b.ID, "user_id": b.Account, "task_id": b.Task,
+		"type": b.Kind, "mode": modeBatch, "unique_id": b.ID, "user_id": b.Account, "task_id": b.Task,
 		"status": int(b.State), "status_str": batchStates[b.State], "progress": batchProgress(&b), "message": body.Message,
 		"total": b.Total, "success_count": b.Done, "fail_count": b.Failed, "errors": orEmpty(body.Errors),
 		"created_at": stamp(b.CreatedAt, c.loc), "finished_at": stampOrNull(b.DoneAt, c.loc), "data": map[string]any{"url": nil},
 	}
 	if b.State != store.BatchWaiting && b.Done > 0 {
-		key, err := s.Store.Link(numbersLink, string(b.Account)+"\n"+b.ID, s.Now().Add(linkLife))
+		address, err := c.numbersAddress(b.Account, b.ID)
 		if err != nil {
 			return nil, err
 		}
-		data["data"] = map[string]any{"url": c.address("/agent-api/download-number?key=" + key)}
+		data["data"] = map[string]any{"url": address}
 	}
 	return &answer{message: "查看回调数据成功", data: data}, nil
 }
@@ -211,36 +214,4 @@ func batchProgress(b *store.Batch) int {
 		return 0
 	}
 	return min(99, (b.Done+b.Failed)*100/b.Total)
-}
-
-// downloadNumbers is the bare list of a batch's numbers: the one answer without an envelope.
-func (s *server) downloadNumbers(c *request) (*answer, error) {
-	target, err := c.link(numbersLink)
-	if err != nil {
-		return nil, err
-	}
-	account, id, _ := strings.Cut(target, "\n")
-	if _, err := s.Store.Batch(c.ctx, waihu.AccountID(account), id); waihu.ErrorCode(err) == waihu.ENotFound {
-		return nil, noLink
-	} else if err != nil {
-		return nil, err
-	}
-	parts, err := s.Store.BatchParts(c.ctx, waihu.AccountID(account), id)
-	if err != nil {
-		return nil, err
-	}
-	numbers := []string{}
-	for _, p := range parts {
-		if p.Done {
-			numbers = append(numbers, p.Numbers...)
-		}
-	}
-	raw, err := json.Marshal(map[string]any{"numbers": numbers})
-	if err != nil {
-		return nil, err
-	}
-	c.w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	c.w.Header().Set("Cache-Control", "private")
-	c.w.Write(raw)
-	return nil, nil
 }

@@ -2,7 +2,6 @@ package yunfu
 
 import (
 	"net/http"
-	"net/url"
 	"time"
 
 	"waihu"
@@ -117,11 +116,7 @@ func (c *request) callRow(k *waihu.Call, task *waihu.Task, names map[waihu.Agent
 		r.Tags = append(r.Tags, callTag{t, t})
 	}
 	if o.Recording != "" {
-		address := "/agent-api/user/" + url.PathEscape(string(c.user.ID)) + "/task/" + url.PathEscape(string(k.Task)) + "/record/" + k.ID.String() + "/download-full-voice"
-		if c.acts.ID != c.user.ID {
-			address += "?sub_user_id=" + url.QueryEscape(string(c.acts.ID))
-		}
-		r.Recording = address
+		r.Recording = c.recordPath(k)
 	}
 	return r, nil
 }
@@ -131,8 +126,10 @@ func (s *server) span(d time.Duration) int {
 	if s.Milliseconds {
 		return int(d.Milliseconds())
 	}
-	return int(d.Round(time.Second) / time.Second)
+	return seconds(d)
 }
+
+func seconds(d time.Duration) int { return int(d.Round(time.Second) / time.Second) }
 
 func between(k *waihu.Call) time.Duration {
 	if k.EndedAt.IsZero() {
@@ -141,14 +138,17 @@ func between(k *waihu.Call) time.Duration {
 	return k.EndedAt.Sub(k.StartedAt)
 }
 
-// rounds is how often the callee spoke.
+// rounds is how often the callee spoke, at least once in an answered call: as the task's statistics count.
 func rounds(o *waihu.Outcome) (n int) {
+	if o.Disposition != waihu.Answered {
+		return 0
+	}
 	for _, t := range o.Transcript {
-		if t.Who == "callee" {
+		if t.Who == "callee" && !t.Partial {
 			n++
 		}
 	}
-	return n
+	return max(1, n)
 }
 
 // callList lists the calls that have ended, the latest first. levels are ranges of a score that

@@ -265,10 +265,15 @@ func (w *world) create(changes ...any) waihu.Task {
 // dial starts the task, dials n of its numbers and books each with an outcome; a nil outcome stays live.
 func (w *world) dial(task waihu.TaskID, outcomes ...*waihu.Outcome) []store.LiveCall {
 	w.Helper()
-	run, err := w.StartTask(w.Context(), mainUser, task)
+	return w.dialAs(mainUser, task, outcomes...)
+}
+
+func (w *world) dialAs(account waihu.AccountID, task waihu.TaskID, outcomes ...*waihu.Outcome) []store.LiveCall {
+	w.Helper()
+	run, err := w.StartTask(w.Context(), account, task)
 	w.must(err)
 	next := func() (waihu.CallID, bool) { w.calls++; return waihu.NewCallID(0, w.epoch, w.calls), true }
-	r, err := w.Tick(w.Context(), &store.Tick{Epoch: w.epoch, Owner: "test", Now: clockNow, NextCall: next, Pops: []store.Pop{{Task: task, Account: mainUser,
+	r, err := w.Tick(w.Context(), &store.Tick{Epoch: w.epoch, Owner: "test", Now: clockNow, NextCall: next, Pops: []store.Pop{{Task: task, Account: account,
 		Run: run.N, Order: waihu.PopInOrder, Fresh: true, Due: true, Limit: len(outcomes),
 		Decide: func(store.PoppedNumber) store.Decision {
 			return store.Decision{Dial: true, Line: lineMain, Agent: "123"}

@@ -62,7 +62,7 @@ func (s *server) numberAdd(c *request) (*answer, error) {
 		}
 	}
 	if len(good) > 0 {
-		if report, err = s.Store.AddNumbers(c.ctx, c.acts.ID, t.ID, good); err != nil {
+		if report, err = s.Store.AddNumbersBy(c.ctx, c.acts.ID, t.ID, good, Door); err != nil {
 			return nil, c.noTask(err)
 		}
 	}

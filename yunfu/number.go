@@ -132,7 +132,7 @@ func (s *server) numberDelete(c *request) (*answer, error) {
 	if len(phones) == 0 {
 		return nil, wrong("customer_info_list", "不能为空")
 	}
-	n, err := s.Store.RemoveNumbers(c.ctx, c.acts.ID, c.taskID(), phones)
+	n, err := s.Store.RemoveNumbersBy(c.ctx, c.acts.ID, c.taskID(), phones, Door)
 	if err != nil {
 		return nil, c.noTask(err)
 	}

@@ -96,19 +96,28 @@ func (s *server) recordings(c *request) (*answer, error) {
 		case k.Outcome.Recording == "":
 			row.Message = noRecording.message
 		default:
-			key, err := s.Store.Link(voiceLink, strings.Join([]string{string(c.acts.ID), string(t.ID), k.ID.String()}, "\n"), until)
+			address, err := c.voiceAddress(t.ID, k.ID)
 			if err != nil {
 				return nil, err
 			}
-			row.URL, row.Expires = c.address("/agent-api/download-voice?key="+key), stamp(until, c.loc)
+			row.URL, row.Expires = address, stamp(until, c.loc)
 		}
 		data = append(data, row)
 	}
 	return &answer{message: "返回通话录音地址成功", data: data}, nil
 }
 
-// address is a path of ours at the name under which the client reached us.
+// voiceAddress plays a call's recording without a token for linkLife.
+func (c *request) voiceAddress(task waihu.TaskID, id waihu.CallID) (string, error) {
+	key, err := c.s.Store.Link(voiceLink, strings.Join([]string{string(c.acts.ID), string(task), id.String()}, "\n"), c.s.Now().Add(linkLife))
+	return c.address("/agent-api/download-voice?key=" + key), err
+}
+
+// address is a path of ours at the name under which the client reached us, in callbacks at the public one.
 func (c *request) address(path string) string {
+	if c.r == nil {
+		return strings.TrimSuffix(c.s.Public, "/") + path
+	}
 	scheme := "http"
 	if c.r.TLS != nil || strings.EqualFold(c.r.Header.Get("X-Forwarded-Proto"), "https") {
 		scheme = "https"

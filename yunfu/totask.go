@@ -105,7 +105,7 @@ func (s *server) toTaskPortion(ctx context.Context, b *store.Batch, f store.Cust
 			add = append(add, r)
 		}
 	}
-	if _, err := s.Store.AddNumbers(ctx, b.Account, b.Task, add); err != nil {
+	if _, err := s.Store.AddNumbersBy(ctx, b.Account, b.Task, add, Door); err != nil {
 		return false, err
 	}
 	part.Done, part.Numbers = true, rowKeys(add)

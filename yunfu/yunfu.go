@@ -55,6 +55,9 @@ type Options struct {
 	PerSecond int
 	// Milliseconds gives the durations of call records in milliseconds; the vendor's callbacks, and so the default, in seconds.
 	Milliseconds bool
+	// Public is the address of this server as a customer reaches it, such as https://calls.example.com: addresses in
+	// callbacks begin with it. Those in answers begin with the name under which the request came.
+	Public string
 	// Wake tells whoever works the jobs that there are new ones; nil: they are found in time.
 	Wake func()
 }
