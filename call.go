@@ -37,6 +37,21 @@ type NumberData struct {
 	Route string            `json:"route,omitempty"` // matched by RouteByVariable
 	Extra string            `json:"extra,omitempty"` // opaque, echoed
 	Sort  int               `json:"sort,omitempty"`
+	// Group are the phone numbers of one person, when there are several, in the order in which they are tried: one at a
+	// time, the next when the one before was not reached, until one answers. Number.Phone is the one whose turn it is.
+	Group      []PhoneNumber `json:"group,omitempty"`
+	GroupStops bool          `json:"group_stops,omitempty"` // a suppressed number ends its group instead of being passed over
+	Until      int64         `json:"until,omitempty"`       // unix ms from which on it is not dialled any more; 0: no bound
+}
+
+// Onward is the number of the group whose turn comes after phone; "" after the last and without a group.
+func (d *NumberData) Onward(phone PhoneNumber) PhoneNumber {
+	for i, p := range d.Group[:max(0, len(d.Group)-1)] {
+		if p == phone {
+			return d.Group[i+1]
+		}
+	}
+	return ""
 }
 
 // Attempt is an order to dial: everything the real-time half needs to know of it.
@@ -80,10 +95,11 @@ const (
 	NeverLeft    Disposition = 17 // provably no INVITE was sent; the attempt is undone
 	Failed       Disposition = 18 // a number given up after three faults
 	Invalid      Disposition = 19 // refused before dialling: no such variable, prefix not allowed
+	Expired      Disposition = 20 // its own deadline (NumberData.Until) passed before it was dialled
 )
 
 var dispositionNames = [...]string{"none", "answered", "intercepted", "rejected", "no_answer", "vacant", "powered_off", "suspended", "busy",
-	"barred", "arrears", "blacklisted", "blocked", "unreachable", "carrier_fault", "our_fault", "unknown", "never_left", "failed", "invalid"}
+	"barred", "arrears", "blacklisted", "blocked", "unreachable", "carrier_fault", "our_fault", "unknown", "never_left", "failed", "invalid", "expired"}
 
 // String is the word used in events, logs and our own API.
 func (d Disposition) String() string {

@@ -345,6 +345,9 @@ func (t *task) decide(b *bidder, node string, now time.Time) func(store.PoppedNu
 		if n.Suppressed {
 			return store.Decision{Outcome: waihu.Blacklisted}
 		}
+		if n.Data.Until > 0 && now.UnixMilli() >= n.Data.Until {
+			return store.Decision{Outcome: waihu.Expired}
+		}
 		agent := t.router.Agent(now, n.Data.Route, n.Seq, n.Attempt)
 		if missing(t.specs[agent], n.Data) != "" {
 			return store.Decision{Outcome: waihu.Invalid}

@@ -39,7 +39,7 @@ func After(t *waihu.Task, e End) Next {
 			return Next{State: waihu.NumberDue, Due: e.At, Undo: true}
 		}
 		return Next{State: waihu.NumberFresh, Undo: true}
-	case e.OptOut, e.Outcome == waihu.Blacklisted, e.Outcome == waihu.Invalid, e.Outcome == waihu.Failed:
+	case e.OptOut, e.Outcome == waihu.Blacklisted, e.Outcome == waihu.Invalid, e.Outcome == waihu.Failed, e.Outcome == waihu.Expired:
 		return done // never dialled again, whatever the rules list
 	case e.Outcome.Fault():
 		if e.Faults >= len(faultWaits) {

@@ -16,6 +16,7 @@ type ending struct {
 	outcome                  waihu.Disposition
 	grade                    string
 	attempts, redials, fault int
+	data                     waihu.NumberData
 	intact                   bool // the number is in flight with this very attempt
 }
 
@@ -44,8 +45,13 @@ func (w *tickWork) book() error {
 		var e ending
 		var live LiveCall
 		var started int64
+		var data string
 		if err := scan(&call, &e.ref.serial, &live.Run, &live.Seq, &live.Attempt, &e.ref.id, &e.ref.account,
-			&e.state, &e.outcome, &e.grade, &e.attempts, &e.redials, &e.fault, &live.Phone, &started); err != nil {
+			&e.state, &e.outcome, &e.grade, &e.attempts, &e.redials, &e.fault, &live.Phone, &started, &data); err != nil {
+			return err
+		}
+		var err error
+		if e.data, err = groupOf(data); err != nil {
 			return err
 		}
 		bk := *by[call] // the ledger knows better than the caller what the call is about
@@ -57,7 +63,7 @@ func (w *tickWork) book() error {
 	}, sqlBookable, param, w.k.Shard); err != nil {
 		return err
 	}
-	var calls, details, numbers, optOuts [][]any
+	var calls, details, numbers, turns, optOuts [][]any
 	for i := range ends {
 		e := &ends[i]
 		w.refs[e.ref.id] = e.ref
@@ -80,12 +86,15 @@ func (w *tickWork) book() error {
 			rounds = roundsOf(o)
 		}
 		calls = append(calls, []any{int64(e.Call), ms(o.AnswerAt), ms(ended), int(disposition), o.Grade, rounds})
-		if body, err := encodeDetails(o); err != nil {
+		if body, err := encodeDetails(o, e.callee()); err != nil {
 			return err
 		} else if body != "{}" {
 			details = append(details, []any{int64(e.Call), body})
 		}
 		if e.intact {
+			if phone := e.turn(disposition, w.k.Now); phone != "" && phone != e.Phone {
+				turns = append(turns, []any{e.ref.serial, e.Seq, string(phone)})
+			}
 			numbers = append(numbers, w.settle(e, disposition, o.Grade))
 		}
 		if o.OptOut {
@@ -107,6 +116,9 @@ func (w *tickWork) book() error {
 		return err
 	}
 	if err := w.execRows(sqlSettle, numbers, ms(w.k.Now)); err != nil {
+		return err
+	}
+	if err := w.execRows(sqlTurn, turns); err != nil {
 		return err
 	}
 	return w.execRows(sqlSuppress, optOuts)
@@ -203,15 +215,24 @@ type details struct {
 	Simulated  bool              `json:"simulated,omitempty"`
 	Media      waihu.MediaStats  `json:"media,omitzero"`
 	RetryAfter int64             `json:"retry_after,omitempty"` // ms
+	Callee     waihu.PhoneNumber `json:"callee,omitempty"`      // of a group: the phone that was called; else the number's
 }
 
-func encodeDetails(o *waihu.Outcome) (string, error) {
+// callee is the phone that was called when the number's row may name another one later.
+func (e *ending) callee() waihu.PhoneNumber {
+	if len(e.data.Group) == 0 {
+		return ""
+	}
+	return e.Phone
+}
+
+func encodeDetails(o *waihu.Outcome, callee waihu.PhoneNumber) (string, error) {
 	b, err := json.Marshal(details{o.HangupBy, o.Caller, ms(o.InviteAt), ms(o.RingAt), o.Evidence, o.Transcript, o.Tags, o.Collected, o.OptOut,
-		o.Recording, o.Recognizer, o.Simulated, o.Media, o.RetryAfter.Milliseconds()})
+		o.Recording, o.Recognizer, o.Simulated, o.Media, o.RetryAfter.Milliseconds(), callee})
 	return string(b), err
 }
 
-const sqlBookable = `select c.id, c.task, c.run, c.seq, c.attempt, t.id, t.account, n.state, n.outcome, n.grade, n.attempts, n.redials, n.faults, n.phone, c.started_at
+const sqlBookable = `select c.id, c.task, c.run, c.seq, c.attempt, t.id, t.account, n.state, n.outcome, n.grade, n.attempts, n.redials, n.faults, n.phone, c.started_at, n.data
 	from {rows $1} join calls c on c.id = cast(r.value->>0 as bigint) join tasks t on t.serial = c.task
 	join numbers n on n.task = c.task and n.seq = c.seq where c.ended_at = 0 and t.shard = $2`
 

@@ -132,17 +132,21 @@ func (t *tx) eachCall(ref taskRef, f func(waihu.Call), where string, args ...any
 		}
 		c.Outcome.Call, c.Outcome.AnswerAt, c.Outcome.EndAt = c.ID, c.AnsweredAt, c.EndedAt
 		if body != "" {
-			err = decodeDetails(body, &c.Outcome)
+			err = decodeDetails(body, &c)
 		}
 		f(c)
 		return err
 	}, callColumns+where, args...)
 }
 
-func decodeDetails(body string, o *waihu.Outcome) error {
+func decodeDetails(body string, c *waihu.Call) error {
 	var d details
 	if err := json.Unmarshal([]byte(body), &d); err != nil {
-		return fmt.Errorf("read the stored details of call %s: %w", o.Call, err)
+		return fmt.Errorf("read the stored details of call %s: %w", c.ID, err)
+	}
+	o := &c.Outcome
+	if d.Callee != "" {
+		c.Phone = d.Callee
 	}
 	o.HangupBy, o.Caller, o.InviteAt, o.RingAt = d.HangupBy, d.Caller, at(d.InviteAt), at(d.RingAt)
 	o.Evidence, o.Transcript, o.Tags, o.Collected, o.OptOut = d.Evidence, d.Transcript, d.Tags, d.Collected, d.OptOut

@@ -77,6 +77,8 @@ func TestPlans(t *testing.T) {
 			{"pop reverse", sqlPopReverse, into(acme, 1, int64(1)<<60, 50), false},
 			{"fly", sqlFly, into("[[1,1,1]]", 1), false},
 			{"done at pop", sqlDoneAtPop, into("[[1,1,1]]", 1), false},
+			{"turn", sqlTurn, into(`[[1,1,"138"]]`), false},
+			{"pass on", sqlPassOn, into(`[[1,1,"138"]]`, 1), false},
 			{"refused", sqlRefused, into("[[1,1,1]]", 1), false},
 			{"intend", sqlIntend, into(`[[1,1,1,1,1,"l","a","n"]]`, 1), false},
 			{"counts", sqlCounts, into(`[[1,"s","0",1]]`), false},

@@ -295,9 +295,12 @@ func (t *tx) editPortion(b *batch, ref taskRef, f NumberFilter, to waihu.NumberS
 	if to == waihu.NumberFresh {
 		q.and("n.state in (2, 3)")
 	}
-	var list [][]any
+	var list, turns [][]any
 	if err := t.eachNumber(ref, func(x waihu.Number) {
 		list, last, ranges = append(list, []any{ref.serial, x.Seq}), x.Seq, ranges.with(x.Seq)
+		if to == waihu.NumberFresh && len(x.Data.Group) > 0 && x.Data.Group[0] != x.Phone {
+			turns = append(turns, []any{ref.serial, x.Seq, string(x.Data.Group[0])})
+		}
 		b.state(ref.serial, x.State, to, 1)
 		if to == waihu.NumberRemoved {
 			b.count(ref.serial, byOutcome, strconv.Itoa(int(x.Outcome)), -1)
@@ -313,6 +316,9 @@ func (t *tx) editPortion(b *batch, ref taskRef, f NumberFilter, to waihu.NumberS
 		sql = sqlRemoveNumbers
 	}
 	if err := t.execRows(sql, list, ms(now)); err != nil {
+		return 0, 0, nil, fmt.Errorf("edit numbers: %w", err)
+	}
+	if err := t.execRows(sqlTurn, turns); err != nil {
 		return 0, 0, nil, fmt.Errorf("edit numbers: %w", err)
 	}
 	if len(list) < editPortion {

@@ -26,7 +26,7 @@ func (w *tickWork) pop() error {
 	if err != nil {
 		return err
 	}
-	var flying, done, calls [][]any
+	var flying, done, onward, calls [][]any
 	var dials []Dialled
 	from := map[waihu.CallID]popped{}
 	seen := map[waihu.TaskID]bool{}
@@ -74,6 +74,9 @@ func (w *tickWork) pop() error {
 				flying = append(flying, []any{ref.serial, n.Seq, int64(id)})
 				calls = append(calls, []any{int64(id), ref.serial, p.Run, n.Seq, n.Attempt, d.Line, d.Agent, d.Node})
 				w.b.state(ref.serial, n.state, waihu.NumberInFlight, 1)
+			case passed(&n.PoppedNumber, d.Outcome) != "":
+				onward = append(onward, []any{ref.serial, n.Seq, string(passed(&n.PoppedNumber, d.Outcome))})
+				w.b.state(ref.serial, n.state, waihu.NumberDue, 1)
 			case d.Outcome != waihu.NoOutcome:
 				done = append(done, []any{ref.serial, n.Seq, int(d.Outcome)})
 				w.b.state(ref.serial, n.state, waihu.NumberDone, 1)
@@ -87,6 +90,9 @@ func (w *tickWork) pop() error {
 		return err
 	}
 	if err := w.execAll(sqlDoneAtPop, done, ms(w.k.Now)); err != nil {
+		return err
+	}
+	if err := w.execAll(sqlPassOn, onward, ms(w.k.Now)); err != nil {
 		return err
 	}
 	return w.intend(dials, calls, from)

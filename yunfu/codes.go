@@ -20,11 +20,12 @@ var statusNames = [13]string{"等待呼叫", "呼叫成功", "运营商拦截", 
 //	never left (17)          0  provably no call: still waiting
 //	failed (18)              4  given up after three faults
 //	invalid (19)             2  refused before dialling
+//	expired (20)             2  its own deadline passed before dialling
 func statusOf(d waihu.Disposition) int {
 	switch d {
 	case waihu.Unreachable, waihu.OurFault, waihu.Unknown, waihu.Failed:
 		return 4
-	case waihu.CarrierFault, waihu.Invalid:
+	case waihu.CarrierFault, waihu.Invalid, waihu.Expired:
 		return 2
 	case waihu.NeverLeft:
 		return 0
@@ -38,7 +39,7 @@ func statusOf(d waihu.Disposition) int {
 // dispositionsOf is statusOf backwards: all of ours that show as a code.
 func dispositionsOf(code int) []waihu.Disposition {
 	var out []waihu.Disposition
-	for d := waihu.NoOutcome; d <= waihu.Invalid; d++ {
+	for d := waihu.NoOutcome; d <= waihu.Expired; d++ {
 		if statusOf(d) == code {
 			out = append(out, d)
 		}

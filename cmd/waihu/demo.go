@@ -340,7 +340,7 @@ func words(ds []waihu.Disposition) string {
 
 func tally(got map[waihu.Disposition]int) string {
 	var s []string
-	for d := range waihu.Invalid + 1 {
+	for d := range waihu.Expired + 1 {
 		if n := got[d]; n > 0 {
 			s = append(s, fmt.Sprintf("%d %s", n, d))
 		}
