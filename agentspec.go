@@ -10,6 +10,9 @@ type AgentSpec struct {
 	VersionID int64     `json:"-"` // the version row's own small integer id
 	CreatedAt time.Time `json:"-"`
 	UpdatedAt time.Time `json:"-"`
+	// State says whether tasks may call with the agent. It is the agent's, not the version's, and only the store's own
+	// methods change it: in a spec that is saved it means nothing.
+	State AgentState `json:"-"`
 
 	Name      string                `json:"name"`
 	Version   int                   `json:"version"`
@@ -32,6 +35,15 @@ type AgentSpec struct {
 	// ExternalIDs are the ids under which a door knows the agent.
 	ExternalIDs map[string]string `json:"external_ids,omitempty"`
 }
+
+// AgentState is where an agent stands: one of the apply file or of a door without publications is online at once.
+type AgentState int
+
+const (
+	AgentOffline    AgentState = iota // kept, edited, copied; no task that would call with it can be started
+	AgentPublishing                   // being checked; as offline until that is done
+	AgentOnline
+)
 
 // Brain is who decides what to say.
 type Brain string

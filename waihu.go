@@ -144,6 +144,9 @@ var (
 	ErrResidue     = errors.New("the line has too little free concurrency")
 	ErrWindowOver  = errors.New("the task's window is over")
 	ErrDiskFull    = errors.New("the disk is nearly full")
+	ErrNameTaken   = errors.New("the name is taken")
+	ErrAgentOnline = errors.New("the agent is online: take it offline first")
+	ErrAgentUsed   = errors.New("tasks use the agent")
 )
 
 // Account is a tenant, or a sub-account when Parent is set.

@@ -112,7 +112,16 @@ func (t *tx) insertAgent(a *waihu.AgentSpec, exists bool, newest waihu.AgentSpec
 	_, err = t.exec(`insert into agents (id, account, name, version, version_id, created_at, updated_at) values ($1, $2, $3, $4, $5, $6, $6)
 		on conflict (id) do update set name = excluded.name, version = excluded.version, version_id = excluded.version_id, updated_at = excluded.updated_at`,
 		a.ID, a.Account, a.Name, a.Version, a.VersionID, ms(now))
-	return err
+	if err != nil {
+		return err
+	}
+	if a.State = newest.State; !exists {
+		a.State = waihu.AgentOnline // the column's default
+	}
+	if _, err := t.claimName(a); err != nil {
+		return err
+	}
+	return t.putExternals(a)
 }
 
 // The one secret of an agent, the token of somebody else's bot, stands sealed in the document.
@@ -167,17 +176,18 @@ func (t *tx) agentSpecs(where string, args ...any) (list []waihu.AgentSpec, err 
 		var account waihu.AccountID
 		var versionID, created, updated int64
 		var spec string
-		if err := scan(&id, &account, &versionID, &created, &updated, &spec); err != nil {
+		var state waihu.AgentState
+		if err := scan(&id, &account, &versionID, &created, &updated, &state, &spec); err != nil {
 			return err
 		}
 		a := waihu.AgentSpec{ID: id}
 		if err := t.s.decodeAgent(&a, spec); err != nil {
 			return fmt.Errorf("agent %s: %w", id, err)
 		}
-		a.ID, a.Account, a.VersionID, a.CreatedAt, a.UpdatedAt = id, account, versionID, at(created), at(updated)
+		a.ID, a.Account, a.VersionID, a.CreatedAt, a.UpdatedAt, a.State = id, account, versionID, at(created), at(updated), state
 		list = append(list, a)
 		return nil
-	}, `select a.id, a.account, v.id, a.created_at, v.created_at, v.spec from agents a join agent_versions v on v.agent = a.id `+where, args...)
+	}, `select a.id, a.account, v.id, a.created_at, v.created_at, a.state, v.spec from agents a join agent_versions v on v.agent = a.id `+where, args...)
 	return list, err
 }
 
