@@ -273,7 +273,7 @@ func (s *Store) DeleteCustomers(ctx context.Context, account waihu.AccountID, f 
 	}
 	pending := 0
 	err = s.inTurns(ctx, func(t *tx, more func() bool) (bool, error) {
-		n, pending = n+pending, 0 // the slice before has been committed
+		pending = 0
 		for {
 			var ids [][]any
 			if err := t.each(func(scan func(...any) error) error {
@@ -298,10 +298,7 @@ func (s *Store) DeleteCustomers(ctx context.Context, account waihu.AccountID, f 
 				return false, nil
 			}
 		}
-	})
-	if err == nil {
-		n += pending
-	}
+	}, func() { n += pending })
 	return n, err
 }
 

@@ -35,13 +35,7 @@ func (s *Store) AddNumbersBy(ctx context.Context, account waihu.AccountID, task 
 	if err := im.prepare(list); err != nil {
 		return ImportReport{}, err
 	}
-	err := s.inTurns(ctx, func(t *tx, more func() bool) (bool, error) {
-		im.commit() // the slice before, if any
-		return im.slice(t, more)
-	})
-	if err == nil {
-		im.commit()
-	}
+	err := s.inTurns(ctx, im.slice, im.commit)
 	slices.Sort(im.report.DuplicateRows)
 	return im.report, err
 }
@@ -62,7 +56,6 @@ type importer struct {
 	pendingNext   int
 	pendingTold   int
 	pendingRanges seqRanges
-	touched       bool
 }
 
 // seqRanges are numbers of a task by their seq, as first and last of each range.
@@ -129,10 +122,6 @@ func encodeData(d waihu.NumberData) (string, error) {
 
 // commit counts what the last slice did: it is durable now.
 func (im *importer) commit() {
-	if !im.touched {
-		return
-	}
-	im.touched = false
 	im.next, im.told, im.ranges = im.pendingNext, im.pendingTold, im.pendingRanges
 	im.report.Added += im.pending.Added
 	im.report.Revived += im.pending.Revived
@@ -163,7 +152,7 @@ func (im *importer) slice(t *tx, more func() bool) (done bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	im.pending, im.pendingNext, im.touched = ImportReport{}, im.next, true
+	im.pending, im.pendingNext = ImportReport{}, im.next
 	im.pendingTold, im.pendingRanges = im.told, slices.Clone(im.ranges)
 	seq, err := t.head(seqHead(ref.serial), 0) // on PostgreSQL this locks out other imports of the task
 	if err != nil {

@@ -248,7 +248,7 @@ const editPortion = 100
 func (s *Store) editNumbers(ctx context.Context, account waihu.AccountID, task waihu.TaskID, f NumberFilter, to waihu.NumberState, by string) (edited int, err error) {
 	after, pending := int64(0), 0
 	err = s.inTurns(ctx, func(t *tx, more func() bool) (bool, error) {
-		edited, pending = edited+pending, 0 // the slice before is committed
+		pending = 0
 		k, _, err := t.lockTask(account, task)
 		if err != nil {
 			return false, err
@@ -274,10 +274,7 @@ func (s *Store) editNumbers(ctx context.Context, account waihu.AccountID, task w
 				return false, t.flush(b)
 			}
 		}
-	})
-	if err == nil {
-		edited += pending
-	}
+	}, func() { edited += pending })
 	if edited > 0 {
 		s.pages.drop()
 		s.dropBound(task)

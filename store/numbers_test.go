@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strconv"
@@ -76,6 +77,31 @@ func TestImportLarge(t *testing.T) {
 		c, err := w.Counts(w.ctx, acme, "t1")
 		if err != nil || c.numbers() != n+n/2-1 || c.State[waihu.NumberRemoved] != 1 {
 			t.Fatalf("%+v %v", c, err)
+		}
+		w.checkGauges()
+	})
+}
+
+// TestImportCancelled: broken off right after a commit, the report counts what that commit made durable.
+func TestImportCancelled(t *testing.T) {
+	engines(t, func(t *testing.T, open func(Options) *Store) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		w := newWorld(t, open(Options{Crash: func(point string) {
+			if point == "import.mid" {
+				cancel()
+			}
+		}}))
+		w.task("t1")
+		w.lastTick.Store(time.Now().UnixNano()) // short slices, as beside a campaign
+		list := make([]NewNumber, 60_000/raceScale)
+		for i := range list {
+			list[i].Phone = waihu.PhoneNumber(strconv.Itoa(13800000000 + i))
+		}
+		r, err := w.AddNumbers(ctx, acme, "t1", list)
+		c, cerr := w.Counts(w.ctx, acme, "t1")
+		if cerr != nil || !errors.Is(err, context.Canceled) || r.Added == 0 || r.Added >= len(list) || r.Added != c.numbers() {
+			t.Fatalf("%v: %d reported, %d in the task (%v), of %d", err, r.Added, c.numbers(), cerr, len(list))
 		}
 		w.checkGauges()
 	})

@@ -345,7 +345,7 @@ func (s *Store) eraseTask(ctx context.Context, ref taskRef) error {
 			}
 		}
 		return true, nil
-	})
+	}, func() {})
 	s.forget(ref)
 	return err
 }

@@ -196,8 +196,9 @@ func (t *tx) headAtLeast(name string, n int64) error {
 }
 
 // inTurns works through something large in slices of a transaction each, giving way to ticks:
-// f is called with more = "go on with this slice?" and says whether all is done.
-func (s *Store) inTurns(ctx context.Context, f func(t *tx, more func() bool) (done bool, err error)) error {
+// f is called with more = "go on with this slice?" and says whether all is done; committed is called after
+// each slice's commit, so that what it counts is true also when the work is broken off right after it.
+func (s *Store) inTurns(ctx context.Context, f func(t *tx, more func() bool) (done bool, err error), committed func()) error {
 	for {
 		s.holdBulk(ctx)
 		var done bool
@@ -206,8 +207,12 @@ func (s *Store) inTurns(ctx context.Context, f func(t *tx, more func() bool) (do
 			done, err = f(t, s.slice())
 			return err
 		})
-		if err != nil || done {
+		if err != nil {
 			return err
+		}
+		committed()
+		if done {
+			return nil
 		}
 		if err := ctx.Err(); err != nil {
 			return err
