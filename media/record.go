@@ -17,9 +17,9 @@ const (
 	recLeft  = 0 // the callee
 	recRight = 1 // the agent, as played
 
-	recFrames = 1 << 14 // sample pairs of a recorder's ring: 2 s, 32 KB
-	recLate   = 2400    // samples: packets may be 300 ms late and still find their place
-	recFlush  = 6000    // samples that make a write: 750 ms
+	recFrames = 12288 // sample pairs of a recorder's ring: 1.5 s, 24 KB, six pages; the largest part of a call's memory
+	recLate   = 2400  // samples: packets may be 300 ms late and still find their place
+	recFlush  = 6000  // samples that make a write: 750 ms; the disk may then stall for 480 ms and nothing is lost
 	// recScan is how often the writer looks for recorders with enough to write; often, so that it never holds a core
 	// for long when there is only one. With recLate, recFlush and
 	// a write of its own nothing is older than 1.2 s when it reaches the file.
@@ -78,13 +78,16 @@ func (r *recorder) put(channel int, pos int64, codes []byte, law kind) {
 			table = &ulawToALaw
 		}
 		for i, c := range codes {
-			r.ring[(pos+int64(i))&(recFrames-1)*2+int64(channel)] = table[c]
+			r.ring[(pos+int64(i))%recFrames*2+int64(channel)] = table[c]
 		}
 		return
 	}
-	at := int(pos&(recFrames-1))*2 + channel
+	at := int(pos%recFrames)*2 + channel
 	for _, c := range codes {
-		r.ring[at&(2*recFrames-1)] = c
+		if at >= 2*recFrames {
+			at -= 2 * recFrames
+		}
+		r.ring[at] = c
 		at += 2
 	}
 }
@@ -112,7 +115,7 @@ func (r *recorder) flush(scratch []byte) {
 	}
 	r.open()
 	for from < to {
-		at := from & (recFrames - 1)
+		at := from % recFrames
 		n := min(to-from, recFrames-at)
 		pairs := r.ring[2*at : 2*(at+n)]
 		if r.err == nil {
