@@ -8,6 +8,7 @@ type AgentSpec struct {
 	ID        AgentID   `json:"id"`
 	Account   AccountID `json:"-"`
 	VersionID int64     `json:"-"` // the version row's own small integer id
+	Serial    int64     `json:"-"` // the agent's integer id: ID itself when that is a decimal number
 	CreatedAt time.Time `json:"-"`
 	UpdatedAt time.Time `json:"-"`
 	// State says whether tasks may call with the agent. It is the agent's, not the version's, and only the store's own

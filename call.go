@@ -66,6 +66,7 @@ type Attempt struct {
 	Phone       PhoneNumber
 	Data        NumberData
 	Agent       *AgentSpec
+	Caller      PhoneNumber   // chosen by the task; empty: the line's turn
 	RingTimeout time.Duration // 0: the trunk's
 	StartedAt   time.Time     // when the intent was committed
 }
@@ -203,6 +204,7 @@ type Call struct {
 	Phone      PhoneNumber
 	Data       NumberData
 	Agent      AgentID
+	Version    int64 // row id of the agent's version that talked; 0: not known
 	StartedAt  time.Time
 	AnsweredAt time.Time
 	EndedAt    time.Time // zero while live

@@ -91,5 +91,6 @@ type Orphan struct {
 	Account   AccountID
 	Line      LineID
 	Phone     PhoneNumber
+	Caller    PhoneNumber // chosen by the task; empty: it was the line's turn
 	StartedAt time.Time
 }

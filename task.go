@@ -4,21 +4,26 @@ import "time"
 
 // Task is a campaign: numbers, windows, lines with caps, an agent, redial rules.
 type Task struct {
-	ID          TaskID
-	Serial      int64 // small integer id, unique in the installation
-	Account     AccountID
-	Name        string
-	Remark      string
-	Agent       AgentID // used when Routing finds nothing better
-	Routing     Routing
-	Concurrency int
-	Lines       []TaskLine // empty: all usable lines of the account, unreserved
-	Start       time.Time  // zero: no bound
-	Stop        time.Time  // zero: no bound
-	HoursID     int64      // the calling hours it was copied from, for display
-	Weekly      Weekly     // when calls may start; copied at create and update
-	Holidays    []Period   // nothing starts inside
-	Zone        string     // IANA name; empty means DefaultZone
+	ID      TaskID
+	Serial  int64 // small integer id, unique in the installation
+	Account AccountID
+	Name    string
+	Remark  string
+	Agent   AgentID // used when Routing finds nothing better
+	// AgentVersion is the version of Agent that talks, by its row's id, whatever is saved later. 0: the present one.
+	AgentVersion int64
+	Routing      Routing
+	Concurrency  int
+	Lines        []TaskLine // empty: all usable lines of the account, unreserved
+	// Callers are the caller numbers to call from, by their ids. Empty: whatever the lines have. Without Lines they
+	// also choose the lines: those they belong to, unreserved.
+	Callers     []int64
+	Start       time.Time // zero: no bound
+	Stop        time.Time // zero: no bound
+	HoursID     int64     // the calling hours it was copied from, for display
+	Weekly      Weekly    // when calls may start; copied at create and update
+	Holidays    []Period  // nothing starts inside
+	Zone        string    // IANA name; empty means DefaultZone
 	Pop         PopOrder
 	Interval    time.Duration // between two call starts of the task
 	Redial      Redial

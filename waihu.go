@@ -152,6 +152,7 @@ var (
 // Account is a tenant, or a sub-account when Parent is set.
 type Account struct {
 	ID     AccountID
+	Serial int64     // small integer id, unique in the installation; the ledger gives it
 	Parent AccountID // empty for a main account
 	Name   string
 	Email  string
@@ -167,7 +168,7 @@ type Account struct {
 const DefaultZone = "Asia/Shanghai"
 
 // Named is a resource of which only id, name and a few door-owned fields are known:
-// background sounds, seat groups, quality checks, score schemes.
+// background sounds, seat groups, quality checks, score schemes, voices, recognisers, knowledge bases.
 type Named struct {
 	Kind      NamedKind
 	ID        int64
@@ -186,6 +187,9 @@ const (
 	BridgeGroup  NamedKind = "bridge_group"
 	QualityCheck NamedKind = "quality_check"
 	ScoreScheme  NamedKind = "score_scheme"
+	Speaker      NamedKind = "speaker"   // a voice: {"tts","voice"} of VoiceSpec
+	Listener     NamedKind = "listener"  // a recogniser: {"asr"} of ListenSpec
+	Knowledge    NamedKind = "knowledge" // a knowledge base: {"items":[KnowledgeSpec]}
 )
 
 // Event is something that became true, numbered without gaps per account and per task.

@@ -298,7 +298,7 @@ func (l *Lines) Place(a waihu.Attempt) error {
 	}
 	t.live++
 	l.byCalls[a.Call] = a.Line
-	order := call.Order{Attempt: a, Peer: t.peer, Trunk: t.line.Trunk, Caller: callerOf(&t.line.Trunk, a.Call)}
+	order := call.Order{Attempt: a, Peer: t.peer, Trunk: t.line.Trunk, Caller: callerOf(&t.line.Trunk, a.Call, a.Caller)}
 	l.calls.Go(func() {
 		outcome := l.dial(order)
 		l.mu.Lock()
@@ -342,9 +342,12 @@ func refuseNumber(t *waihu.Trunk, n waihu.PhoneNumber) string {
 	return "the number begins with none of the line's allow_prefixes"
 }
 
-// callerOf gives the caller numbers of a trunk one after the other; "" when it has none. It follows from the
+// callerOf is the caller number that was chosen, else the trunk's, one after the other; "" when it has none. It follows from the
 // call id, so that a later process can name the caller of a call that this one left behind.
-func callerOf(t *waihu.Trunk, id waihu.CallID) waihu.PhoneNumber {
+func callerOf(t *waihu.Trunk, id waihu.CallID, chosen waihu.PhoneNumber) waihu.PhoneNumber {
+	if chosen != "" {
+		return chosen
+	}
 	if len(t.CallerIDs) == 0 {
 		return ""
 	}
@@ -365,7 +368,7 @@ func (l *Lines) EndOrphans(ctx context.Context, orphans []waihu.Orphan, done fun
 				l.log.Warn("a call of a dead process cannot be ended: its line is gone", "call", o.Call, "line", o.Line)
 				return
 			}
-			if err := l.opt.Endpoint.EndOrphan(ctx, sip.Orphan{Call: o.Call, Peer: t.peer, Callee: o.Phone, Caller: callerOf(&t.line.Trunk, o.Call)}); err != nil {
+			if err := l.opt.Endpoint.EndOrphan(ctx, sip.Orphan{Call: o.Call, Peer: t.peer, Callee: o.Phone, Caller: callerOf(&t.line.Trunk, o.Call, o.Caller)}); err != nil {
 				l.log.Info("a call of a dead process gave no answer", "call", o.Call, "line", o.Line, "err", err)
 			}
 		})

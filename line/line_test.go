@@ -36,12 +36,12 @@ func TestCallerNumbersTakeTurns(t *testing.T) {
 	trunk := waihu.Trunk{CallerIDs: []string{"1", "2", "3"}}
 	var got string
 	for n := range int64(5) {
-		got += string(callerOf(&trunk, waihu.NewCallID(0, 3, n)))
+		got += string(callerOf(&trunk, waihu.NewCallID(0, 3, n), ""))
 	}
 	if got != "12312" && got != "23123" && got != "31231" {
 		t.Errorf("turns = %s, want 1, 2, 3 one after the other", got)
 	}
-	if n := callerOf(&waihu.Trunk{}, 1); n != "" {
+	if n := callerOf(&waihu.Trunk{}, 1, ""); n != "" {
 		t.Errorf("a trunk without numbers gave %q", n)
 	}
 }

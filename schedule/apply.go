@@ -92,7 +92,7 @@ func (s *Scheduler) order(dials []store.Dialled, now time.Time) {
 		}
 		t := s.tasks[d.Task]
 		a := waihu.Attempt{Call: d.Call, Account: d.Account, Task: d.Task, Run: d.Run, Seq: d.Seq, N: d.Attempt, Line: d.Line, Phone: d.Phone,
-			Data: d.Data, Agent: t.specs[d.Agent], RingTimeout: t.Task.RingTimeout, StartedAt: d.StartedAt}
+			Data: d.Data, Agent: t.specs[d.Agent], Caller: d.Caller, RingTimeout: t.Task.RingTimeout, StartedAt: d.StartedAt}
 		s.o.Crash("order.before")
 		if err := s.o.Place.Place(a); err != nil {
 			s.o.Log.Warn("order refused", "call", d.Call.String(), "line", d.Line, "why", err)

@@ -98,6 +98,7 @@ type line struct {
 type agentKey struct {
 	account waihu.AccountID
 	id      waihu.AgentID
+	version int64 // 0: the present one
 }
 
 type agentEntry struct {
@@ -132,7 +133,7 @@ func (s *Scheduler) take(ctx context.Context, now time.Time) error {
 		arrived, ours := was[c.Call]
 		s.known[c.Call] = arrived
 		if !ours {
-			orphans = append(orphans, waihu.Orphan{Call: c.Call, Account: c.Account, Line: c.Line, Phone: c.Phone, StartedAt: c.StartedAt})
+			orphans = append(orphans, waihu.Orphan{Call: c.Call, Account: c.Account, Line: c.Line, Phone: c.Phone, Caller: c.Caller, StartedAt: c.StartedAt})
 		}
 	}
 	s.arrived = slices.DeleteFunc(s.arrived, func(o waihu.Outcome) bool { _, live := s.known[o.Call]; return !live })
@@ -283,7 +284,11 @@ func (s *Scheduler) fit(ctx context.Context, t *task, now time.Time) {
 	t.specs = map[waihu.AgentID]*waihu.AgentSpec{}
 	var lacking []string
 	for _, id := range t.router.Agents() {
-		spec, err := s.agent(ctx, t.Task.Account, id, now)
+		key := agentKey{account: t.Task.Account, id: id}
+		if id == t.Task.Agent {
+			key.version = t.Task.AgentVersion
+		}
+		spec, err := s.agent(ctx, key, now)
 		if err != nil {
 			lacking = append(lacking, fmt.Sprintf("agent %s: %v", id, err))
 			continue
@@ -301,14 +306,13 @@ func (s *Scheduler) fit(ctx context.Context, t *task, now time.Time) {
 }
 
 // agent keeps agents for the time of a refresh; an old one serves while the database fails.
-func (s *Scheduler) agent(ctx context.Context, account waihu.AccountID, id waihu.AgentID, now time.Time) (*waihu.AgentSpec, error) {
-	key := agentKey{account, id}
+func (s *Scheduler) agent(ctx context.Context, key agentKey, now time.Time) (*waihu.AgentSpec, error) {
 	was, ok := s.agents[key]
 	if ok && now.Sub(was.at) < s.o.Refresh {
 		return was.spec, was.err
 	}
 	e := agentEntry{at: now}
-	if spec, err := s.o.Agent(ctx, account, id); err == nil {
+	if spec, err := s.readAgent(ctx, key); err == nil {
 		e.spec = &spec
 	} else if was.spec != nil && waihu.ErrorCode(err) != waihu.ENotFound {
 		e.spec = was.spec
@@ -317,6 +321,13 @@ func (s *Scheduler) agent(ctx context.Context, account waihu.AccountID, id waihu
 	}
 	s.agents[key] = e
 	return e.spec, e.err
+}
+
+func (s *Scheduler) readAgent(ctx context.Context, key agentKey) (waihu.AgentSpec, error) {
+	if key.version != 0 {
+		return s.o.AgentVersion(ctx, key.account, key.version)
+	}
+	return s.o.Agent(ctx, key.account, key.id)
 }
 
 // meet takes over a line's row. A line that was edited, or for which somebody starts a run, is tried again at once.

@@ -358,7 +358,14 @@ func (t *task) decide(b *bidder, node string, now time.Time) func(store.PoppedNu
 			if left[id] > 0 {
 				left[id]--
 				t.router.Turn++
-				return store.Decision{Dial: true, Line: id, Agent: agent, Node: node}
+				d := store.Decision{Dial: true, Line: id, Agent: agent, Node: node}
+				if spec := t.specs[agent]; spec != nil {
+					d.Version = spec.VersionID
+				}
+				if list := t.Callers[id]; len(list) > 0 {
+					d.Caller = list[t.router.Turn/len(order)%len(list)]
+				}
+				return d
 			}
 		}
 		return store.Decision{} // no slot: put back

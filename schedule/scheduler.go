@@ -43,7 +43,9 @@ type Options struct {
 	Place Dialer
 	// Agent reads the present version of an agent: the store's method.
 	Agent func(context.Context, waihu.AccountID, waihu.AgentID) (waihu.AgentSpec, error)
-	Shard int
+	// AgentVersion reads one version by its row's id, for tasks that pin one: the store's method.
+	AgentVersion func(context.Context, waihu.AccountID, int64) (waihu.AgentSpec, error)
+	Shard        int
 	// Owner names this process's life: a restarted process is another owner. It is also the node of its calls.
 	Owner string
 	// Lease is how long the shard stays ours without a commit; default 10 s.

@@ -240,7 +240,7 @@ func newRig(t testing.TB, o store.Options) *rig {
 	r.must(r.store.UpsertAccount(r.ctx, waihu.Account{ID: account, Name: "tenant"}))
 	r.must(r.store.SaveAgent(r.ctx, testAgent()))
 	r.field = newField(r.clock)
-	r.o = Options{Store: r.ledger, Agent: r.store.Agent, Place: r.field, Owner: "one", Now: r.clock.Now, Lease: 24 * time.Hour, Refresh: time.Hour,
+	r.o = Options{Store: r.ledger, Agent: r.store.Agent, AgentVersion: r.store.AgentVersion, Place: r.field, Owner: "one", Now: r.clock.Now, Lease: 24 * time.Hour, Refresh: time.Hour,
 		Publish: func(e waihu.Event) { r.events = append(r.events, e) }}
 	r.restart()
 	return r
@@ -258,7 +258,7 @@ func (r *rig) open(o store.Options) {
 	r.must(err)
 	r.t.Cleanup(func() { r.store.Close() })
 	r.ledger = &flaky{Store: r.store}
-	r.o.Store, r.o.Agent = r.ledger, r.store.Agent
+	r.o.Store, r.o.Agent, r.o.AgentVersion = r.ledger, r.store.Agent, r.store.AgentVersion
 }
 
 // restart is another process on the same ledger: the field keeps what is on the wire. As after the opening

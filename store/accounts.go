@@ -7,13 +7,13 @@ import (
 	"waihu"
 )
 
-const accountColumns = `accounts.id, accounts.parent, accounts.name, accounts.email, accounts.phone, accounts.zone, accounts.doors, accounts.created_at, accounts.updated_at`
+const accountColumns = `accounts.id, accounts.serial, accounts.parent, accounts.name, accounts.email, accounts.phone, accounts.zone, accounts.doors, accounts.created_at, accounts.updated_at`
 
 func scanAccount(scan func(dest ...any) error, extra ...any) (waihu.Account, error) {
 	var a waihu.Account
 	var doors string
 	var created, updated int64
-	if err := scan(append(into(&a.ID, &a.Parent, &a.Name, &a.Email, &a.Phone, &a.Zone, &doors, &created, &updated), extra...)...); err != nil {
+	if err := scan(append(into(&a.ID, &a.Serial, &a.Parent, &a.Name, &a.Email, &a.Phone, &a.Zone, &doors, &created, &updated), extra...)...); err != nil {
 		return a, err
 	}
 	a.CreatedAt, a.UpdatedAt = at(created), at(updated)
@@ -57,13 +57,18 @@ func (t *tx) putAccount(a waihu.Account) error {
 	if err != nil && waihu.ErrorCode(err) != waihu.ENotFound {
 		return err
 	}
+	if old.Serial == 0 {
+		if old.Serial, err = t.head("accounts", 1); err != nil {
+			return err
+		}
+	}
 	now := ms(t.s.now())
 	// a sub-account lives on its main account's shard
-	_, err = t.exec(`insert into accounts (id, parent, name, email, phone, zone, shard, doors, created_at, updated_at)
-		values ($1, $2, $3, $4, $5, $6, coalesce((select shard from accounts p where p.id = $2), 0), $7, $8, $8)
+	_, err = t.exec(`insert into accounts (id, parent, name, email, phone, zone, shard, doors, created_at, updated_at, serial)
+		values ($1, $2, $3, $4, $5, $6, coalesce((select shard from accounts p where p.id = $2), 0), $7, $8, $8, $9)
 		on conflict (id) do update set name = excluded.name, email = excluded.email, phone = excluded.phone, zone = excluded.zone,
-			doors = excluded.doors, updated_at = excluded.updated_at`,
-		a.ID, a.Parent, a.Name, a.Email, a.Phone, a.Zone, doors, now)
+			doors = excluded.doors, updated_at = excluded.updated_at, serial = excluded.serial`,
+		a.ID, a.Parent, a.Name, a.Email, a.Phone, a.Zone, doors, now, old.Serial)
 	return err
 }
 

@@ -87,9 +87,17 @@ func (t *tx) agentID(a *waihu.AgentSpec) error {
 		}
 		return nil
 	}
-	n, err := t.head("agents", 1)
-	a.ID = waihu.AgentID(strconv.FormatInt(n, 10))
-	return err
+	for { // past the integer ids of agents that have other words for ids
+		n, err := t.head("agents", 1)
+		if err != nil {
+			return err
+		}
+		taken, err := t.one(into(new(int64)), `select serial from agents where serial = $1`, n)
+		if err != nil || !taken {
+			a.ID = waihu.AgentID(strconv.FormatInt(n, 10))
+			return err
+		}
+	}
 }
 
 func (t *tx) insertAgent(a *waihu.AgentSpec, exists bool, newest waihu.AgentSpec) (err error) {
@@ -105,13 +113,18 @@ func (t *tx) insertAgent(a *waihu.AgentSpec, exists bool, newest waihu.AgentSpec
 		a.VersionID, a.ID, a.Version, spec, ms(now)); err != nil {
 		return err
 	}
-	a.CreatedAt, a.UpdatedAt = at(ms(now)), at(ms(now))
+	a.CreatedAt, a.UpdatedAt, a.Serial = at(ms(now)), at(ms(now)), newest.Serial
 	if exists {
 		a.CreatedAt = newest.CreatedAt
 	}
-	_, err = t.exec(`insert into agents (id, account, name, version, version_id, created_at, updated_at) values ($1, $2, $3, $4, $5, $6, $6)
+	if a.Serial == 0 {
+		if a.Serial, err = t.agentSerial(a.ID); err != nil {
+			return err
+		}
+	}
+	_, err = t.exec(`insert into agents (id, account, name, version, version_id, created_at, updated_at, serial) values ($1, $2, $3, $4, $5, $6, $6, $7)
 		on conflict (id) do update set name = excluded.name, version = excluded.version, version_id = excluded.version_id, updated_at = excluded.updated_at`,
-		a.ID, a.Account, a.Name, a.Version, a.VersionID, ms(now))
+		a.ID, a.Account, a.Name, a.Version, a.VersionID, ms(now), a.Serial)
 	if err != nil {
 		return err
 	}
@@ -122,6 +135,24 @@ func (t *tx) insertAgent(a *waihu.AgentSpec, exists bool, newest waihu.AgentSpec
 		return err
 	}
 	return t.putExternals(a)
+}
+
+// agentSerial is the integer id of a new agent: its own id when that is a decimal number that nobody has, else the next free one.
+func (t *tx) agentSerial(id waihu.AgentID) (int64, error) {
+	n, err := strconv.ParseInt(string(id), 10, 64)
+	own := err == nil && n > 0 && strconv.FormatInt(n, 10) == string(id)
+	for {
+		if !own {
+			if n, err = t.head("agents", 1); err != nil {
+				return 0, err
+			}
+		}
+		taken, err := t.one(into(new(int64)), `select serial from agents where serial = $1 or id = $2 and id <> $3`, n, strconv.FormatInt(n, 10), id)
+		if err != nil || !taken {
+			return n, err
+		}
+		own = false
+	}
 }
 
 // The one secret of an agent, the token of somebody else's bot, stands sealed in the document.
@@ -174,20 +205,20 @@ func (t *tx) agentSpecs(where string, args ...any) (list []waihu.AgentSpec, err 
 	err = t.each(func(scan func(...any) error) error {
 		var id waihu.AgentID
 		var account waihu.AccountID
-		var versionID, created, updated int64
+		var versionID, serial, created, updated int64
 		var spec string
 		var state waihu.AgentState
-		if err := scan(&id, &account, &versionID, &created, &updated, &state, &spec); err != nil {
+		if err := scan(&id, &account, &versionID, &serial, &created, &updated, &state, &spec); err != nil {
 			return err
 		}
 		a := waihu.AgentSpec{ID: id}
 		if err := t.s.decodeAgent(&a, spec); err != nil {
 			return fmt.Errorf("agent %s: %w", id, err)
 		}
-		a.ID, a.Account, a.VersionID, a.CreatedAt, a.UpdatedAt, a.State = id, account, versionID, at(created), at(updated), state
+		a.ID, a.Account, a.VersionID, a.Serial, a.CreatedAt, a.UpdatedAt, a.State = id, account, versionID, serial, at(created), at(updated), state
 		list = append(list, a)
 		return nil
-	}, `select a.id, a.account, v.id, a.created_at, v.created_at, a.state, v.spec from agents a join agent_versions v on v.agent = a.id `+where, args...)
+	}, `select a.id, a.account, v.id, a.serial, a.created_at, v.created_at, a.state, v.spec from agents a join agent_versions v on v.agent = a.id `+where, args...)
 	return list, err
 }
 
@@ -225,6 +256,19 @@ func (s *Store) AgentVersions(ctx context.Context, account waihu.AccountID, id w
 		return err
 	})
 	return list, err
+}
+
+// AgentBySerial is the newest version of an agent that the account may use, by the agent's integer id.
+func (s *Store) AgentBySerial(ctx context.Context, account waihu.AccountID, serial int64) (waihu.AgentSpec, error) {
+	return s.agentWhere(ctx, serial, `where v.id = a.version_id and a.serial = $2 and a.`+family(1), account, serial)
+}
+
+// TaskAgent is the agent of the task in the version that talks: the pinned one of its Agent, the newest of any other.
+func (s *Store) TaskAgent(ctx context.Context, k *waihu.Task, id waihu.AgentID) (waihu.AgentSpec, error) {
+	if id == k.Agent && k.AgentVersion != 0 {
+		return s.AgentVersion(ctx, k.Account, k.AgentVersion)
+	}
+	return s.Agent(ctx, k.Account, id)
 }
 
 // Agents are the newest versions of the agents that the account may use, oldest agent first, page by

@@ -25,6 +25,7 @@ type batch struct {
 const (
 	gaugeState  = "s"
 	gaugeCalls  = "c" // calls that left or may have left
+	byAgent     = "a" // the same by agent
 	byOutcome   = "o"
 	byGrade     = "g"
 	byRounds    = "r"

@@ -17,6 +17,7 @@ type ending struct {
 	grade                    string
 	attempts, redials, fault int
 	data                     waihu.NumberData
+	agent                    string
 	intact                   bool // the number is in flight with this very attempt
 }
 
@@ -47,7 +48,7 @@ func (w *tickWork) book() error {
 		var started int64
 		var data string
 		if err := scan(&call, &e.ref.serial, &live.Run, &live.Seq, &live.Attempt, &e.ref.id, &e.ref.account,
-			&e.state, &e.outcome, &e.grade, &e.attempts, &e.redials, &e.fault, &live.Phone, &started, &data); err != nil {
+			&e.state, &e.outcome, &e.grade, &e.attempts, &e.redials, &e.fault, &live.Phone, &started, &data, &e.agent); err != nil {
 			return err
 		}
 		var err error
@@ -102,6 +103,7 @@ func (w *tickWork) book() error {
 		}
 		if e.Undo {
 			w.b.count(e.ref.serial, gaugeCalls, "", -1)
+			w.b.count(e.ref.serial, byAgent, e.agent, -1)
 			w.b.stat(e.ref.serial, e.StartedAt, statStarted, "", -1)
 			continue // nothing happened: no event, no further statistics
 		}
@@ -232,7 +234,7 @@ func encodeDetails(o *waihu.Outcome, callee waihu.PhoneNumber) (string, error) {
 	return string(b), err
 }
 
-const sqlBookable = `select c.id, c.task, c.run, c.seq, c.attempt, t.id, t.account, n.state, n.outcome, n.grade, n.attempts, n.redials, n.faults, n.phone, c.started_at, n.data
+const sqlBookable = `select c.id, c.task, c.run, c.seq, c.attempt, t.id, t.account, n.state, n.outcome, n.grade, n.attempts, n.redials, n.faults, n.phone, c.started_at, n.data, c.agent
 	from {rows $1} join calls c on c.id = cast(r.value->>0 as bigint) join tasks t on t.serial = c.task
 	join numbers n on n.task = c.task and n.seq = c.seq where c.ended_at = 0 and t.shard = $2`
 

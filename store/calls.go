@@ -11,7 +11,7 @@ import (
 )
 
 const callColumns = `select c.id, c.run, c.seq, c.attempt, c.line, c.agent, c.started_at, c.answered_at, c.ended_at, c.outcome, c.grade,
-	n.phone, n.data, coalesce(d.body, '')
+	n.phone, n.data, coalesce(d.body, ''), c.version
 	from calls c join numbers n on n.task = c.task and n.seq = c.seq left join call_details d on d.call = c.id where `
 
 // Calls is one page of the task's calls, the latest first, and the total: from a gauge without a
@@ -122,7 +122,7 @@ func (t *tx) eachCall(ref taskRef, f func(waihu.Call), where string, args ...any
 		var started, answered, ended int64
 		var data, body string
 		if err := scan(&c.ID, &c.Run, &c.Seq, &c.Attempt, &c.Line, &c.Agent, &started, &answered, &ended, &c.Outcome.Disposition, &c.Outcome.Grade,
-			&c.Phone, &data, &body); err != nil {
+			&c.Phone, &data, &body, &c.Version); err != nil {
 			return err
 		}
 		c.StartedAt, c.AnsweredAt, c.EndedAt = at(started), at(answered), at(ended)

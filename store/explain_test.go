@@ -80,7 +80,7 @@ func TestPlans(t *testing.T) {
 			{"turn", sqlTurn, into(`[[1,1,"138"]]`), false},
 			{"pass on", sqlPassOn, into(`[[1,1,"138"]]`, 1), false},
 			{"refused", sqlRefused, into("[[1,1,1]]", 1), false},
-			{"intend", sqlIntend, into(`[[1,1,1,1,1,"l","a","n"]]`, 1), false},
+			{"intend", sqlIntend, into(`[[1,1,1,1,1,"l","a","n",1,0]]`, 1), false},
 			{"counts", sqlCounts, into(`[[1,"s","0",1]]`), false},
 			{"stats", sqlStats, into(`[[1,1,"s","0",1]]`), false},
 			{"heads", sqlHeads, into(`[["x",1]]`), false},

@@ -20,6 +20,7 @@ type LiveCall struct {
 	Faults    int // carrier's or own faults in a row before this dial
 	Line      waihu.LineID
 	Phone     waihu.PhoneNumber
+	Caller    waihu.PhoneNumber // chosen by the task; empty: the line's turn
 	StartedAt time.Time
 	Node      string
 	Agent     waihu.AgentID
@@ -81,7 +82,11 @@ type Decision struct {
 	Dial  bool
 	Line  waihu.LineID
 	Agent waihu.AgentID
-	Node  string
+	// Version is the row id of the agent's version that will talk; 0: not known.
+	Version int64
+	// Caller is the caller number that the task has chosen; the zero Caller leaves it to the line.
+	Caller waihu.Caller
+	Node   string
 	// Outcome, when not dialled: the number is done with it. NoOutcome puts it back unchanged.
 	Outcome waihu.Disposition
 }
@@ -131,8 +136,10 @@ type OwnedTask struct {
 	Task     waihu.Task
 	Runs     []waihu.Run // those that have not ended, by number
 	Gauge    TaskGauge
-	Lines    []waihu.Line         // usable by the task: the named ones, or all of the account when it names none
+	Lines    []waihu.Line         // usable by the task: the named ones, those of the named callers, or all of the account
 	Reserved map[waihu.LineID]int // held for the task, over all its runs; empty when it names no line
+	// Callers are the usable ones among the caller numbers that the task names, by line, in its order.
+	Callers map[waihu.LineID][]waihu.Caller
 }
 
 // Lines above holds rows whatever their state: Usable and the caps are the caller's to judge, at its own now.

@@ -39,7 +39,7 @@ func (s *Store) SaveNamed(ctx context.Context, n *waihu.Named) error {
 
 func (t *tx) putNamed(n *waihu.Named) error {
 	switch n.Kind {
-	case waihu.Background, waihu.BridgeGroup, waihu.QualityCheck, waihu.ScoreScheme:
+	case waihu.Background, waihu.BridgeGroup, waihu.QualityCheck, waihu.ScoreScheme, waihu.Speaker, waihu.Listener, waihu.Knowledge:
 	default:
 		return waihu.FieldErrorf("kind", "%q is not a kind of resource", n.Kind)
 	}

@@ -68,11 +68,11 @@ func (w *tickWork) pop() error {
 			switch {
 			case d.Dial:
 				live := LiveCall{Call: id, Account: ref.account, Task: ref.id, Run: p.Run, Seq: n.Seq, Attempt: n.Attempt, Redials: n.Redials, Faults: n.Faults,
-					Line: d.Line, Phone: n.Phone, StartedAt: at(ms(w.k.Now)), Node: d.Node, Agent: d.Agent}
+					Line: d.Line, Phone: n.Phone, Caller: d.Caller.Number, StartedAt: at(ms(w.k.Now)), Node: d.Node, Agent: d.Agent}
 				dials = append(dials, Dialled{LiveCall: live, Data: n.Data})
 				from[id] = n
 				flying = append(flying, []any{ref.serial, n.Seq, int64(id)})
-				calls = append(calls, []any{int64(id), ref.serial, p.Run, n.Seq, n.Attempt, d.Line, d.Agent, d.Node})
+				calls = append(calls, []any{int64(id), ref.serial, p.Run, n.Seq, n.Attempt, d.Line, d.Agent, d.Node, d.Version, d.Caller.ID})
 				w.b.state(ref.serial, n.state, waihu.NumberInFlight, 1)
 			case passed(&n.PoppedNumber, d.Outcome) != "":
 				onward = append(onward, []any{ref.serial, n.Seq, string(passed(&n.PoppedNumber, d.Outcome))})
@@ -123,6 +123,7 @@ func (w *tickWork) intend(dials []Dialled, calls [][]any, from map[waihu.CallID]
 		if in[d.Call] {
 			w.res.Dials = append(w.res.Dials, d)
 			w.b.count(ref.serial, gaugeCalls, "", 1)
+			w.b.count(ref.serial, byAgent, string(d.Agent), 1)
 			w.b.stat(ref.serial, w.k.Now, statStarted, "", 1)
 			continue
 		}
@@ -294,7 +295,7 @@ const sqlDoneAtPop = `update numbers set state = 3, outcome = cast(r.value->>2 a
 const sqlRefused = `update numbers set state = 3, outcome = cast(r.value->>2 as integer), updated_at = $2
 	from {rows $1} where numbers.task = cast(r.value->>0 as bigint) and numbers.seq = cast(r.value->>1 as bigint) and numbers.state = 1`
 
-const sqlIntend = `insert into calls (id, task, run, seq, attempt, line, agent, node, started_at, answered_at, ended_at, outcome, grade, rounds)
+const sqlIntend = `insert into calls (id, task, run, seq, attempt, line, agent, node, started_at, answered_at, ended_at, outcome, grade, rounds, version, caller)
 	select cast(r.value->>0 as bigint), cast(r.value->>1 as bigint), cast(r.value->>2 as integer), cast(r.value->>3 as bigint), cast(r.value->>4 as integer),
-		r.value->>5, r.value->>6, r.value->>7, cast($2 as bigint), 0, 0, 0, '', 0 from {rows $1} where true
+		r.value->>5, r.value->>6, r.value->>7, cast($2 as bigint), 0, 0, 0, '', 0, cast(r.value->>8 as bigint), cast(r.value->>9 as bigint) from {rows $1} where true
 	on conflict do nothing returning id`

@@ -58,6 +58,7 @@ func (w *world) checkGauges() {
 	count(`select task || ' ' || grade from numbers where state <> 4 and grade <> ''`, byGrade)
 	count(`select task || ' ' || rounds from calls where outcome = 1`, byRounds)
 	count(`select task || ' ' from calls where outcome <> 17`, gaugeCalls)
+	count(`select task || ' ' || agent from calls where outcome <> 17`, byAgent)
 	w.rows(`select task || ' ' || kind || ' ' || code || '|' || n from counts where n <> 0`, func(line string) {
 		key, n, _ := strings.Cut(line, "|")
 		got[key], _ = strconv.Atoi(n)

@@ -61,8 +61,12 @@ func (t *tx) hold(k *waihu.Task, now time.Time) (map[waihu.LineID]int, error) {
 	if err != nil {
 		return nil, err
 	}
+	callers, err := t.callersOf(k)
+	if err != nil {
+		return nil, err
+	}
 	usable, hold := 0, map[waihu.LineID]int{}
-	for _, l := range linesOf(k, all) {
+	for _, l := range linesOf(k, all, callers) {
 		if !l.Usable(now) {
 			continue
 		}

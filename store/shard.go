@@ -112,7 +112,7 @@ func (s *Store) Recover(ctx context.Context, shard int, epoch int64) (list []Liv
 		return t.each(func(scan func(...any) error) error {
 			var c LiveCall
 			var started int64
-			if err := scan(&c.Call, &c.Account, &c.Task, &c.Run, &c.Seq, &c.Attempt, &c.Redials, &c.Faults, &c.Line, &c.Phone, &started, &c.Node, &c.Agent); err != nil {
+			if err := scan(&c.Call, &c.Account, &c.Task, &c.Run, &c.Seq, &c.Attempt, &c.Redials, &c.Faults, &c.Line, &c.Phone, &started, &c.Node, &c.Agent, &c.Caller); err != nil {
 				return err
 			}
 			c.StartedAt = at(started)
@@ -123,7 +123,8 @@ func (s *Store) Recover(ctx context.Context, shard int, epoch int64) (list []Liv
 	return list, err
 }
 
-const sqlRecover = `select c.id, t.account, t.id, c.run, c.seq, c.attempt, n.redials, n.faults, c.line, n.phone, c.started_at, c.node, c.agent
+const sqlRecover = `select c.id, t.account, t.id, c.run, c.seq, c.attempt, n.redials, n.faults, c.line, n.phone, c.started_at, c.node, c.agent,
+	coalesce((select x.number from callers x where x.id = c.caller), '')
 	from calls c join tasks t on t.serial = c.task join numbers n on n.task = c.task and n.seq = c.seq
 	where c.ended_at = 0 and t.shard = $1 order by c.task, c.run, c.id`
 
@@ -185,17 +186,44 @@ func (s *Store) OwnedTasks(ctx context.Context, shard int) (list []OwnedTask, er
 				}
 				lines[k.Task.Account] = all
 			}
-			k.Lines = linesOf(&k.Task, all)
+			if k.Callers, err = t.callersOf(&k.Task); err != nil {
+				return err
+			}
+			k.Lines = linesOf(&k.Task, all, k.Callers)
 		}
 		return nil
 	})
 	return list, err
 }
 
-// linesOf are the lines the task names, or all when it names none.
-func linesOf(k *waihu.Task, all []waihu.Line) (list []waihu.Line) {
+// callersOf are the usable caller numbers that the task names, by line.
+func (t *tx) callersOf(k *waihu.Task) (map[waihu.LineID][]waihu.Caller, error) {
+	if len(k.Callers) == 0 {
+		return nil, nil
+	}
+	by := map[waihu.LineID][]waihu.Caller{}
+	for _, id := range k.Callers {
+		c := waihu.Caller{ID: id}
+		found, err := t.one(into(&c.Line, &c.Number, &c.State), `select line, number, state from callers where id = $1`, id)
+		if err != nil {
+			return nil, err
+		}
+		if found && c.State == callerUsable {
+			by[c.Line] = append(by[c.Line], c)
+		}
+	}
+	return by, nil
+}
+
+// linesOf are the lines the task names; when it names none those of its callers, and all when it names none either.
+func linesOf(k *waihu.Task, all []waihu.Line, callers map[waihu.LineID][]waihu.Caller) (list []waihu.Line) {
 	if len(k.Lines) == 0 {
-		return all
+		for _, l := range all {
+			if len(k.Callers) == 0 || len(callers[l.ID]) > 0 {
+				list = append(list, l)
+			}
+		}
+		return list
 	}
 	for _, tl := range k.Lines {
 		for _, l := range all {

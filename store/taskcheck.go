@@ -97,6 +97,24 @@ func (t *tx) checkTaskRefs(k *waihu.Task) error {
 			return waihu.FieldErrorf("agent", "there is no agent %s", id)
 		}
 	}
+	if k.AgentVersion != 0 {
+		found, err := t.one(into(new(int64)), `select id from agent_versions where id = $1 and agent = $2`, k.AgentVersion, k.Agent)
+		if err != nil {
+			return err
+		}
+		if !found {
+			return waihu.FieldErrorf("agent_version", "agent %s has no version with the id %d", k.Agent, k.AgentVersion)
+		}
+	}
+	for i, id := range k.Callers {
+		found, err := t.one(into(new(int64)), `select id from callers where id = $2 and line in (select id from lines where `+family(1)+`)`, k.Account, id)
+		if err != nil {
+			return err
+		}
+		if !found {
+			return waihu.FieldErrorf(fmt.Sprintf("callers[%d]", i), "there is no caller number with the id %d", id)
+		}
+	}
 	for i, l := range k.Lines {
 		var n int
 		if _, err := t.one(into(&n), `select count(*) from lines where id = $2 and `+family(1), k.Account, l.Line); err != nil {

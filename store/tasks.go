@@ -89,7 +89,8 @@ func (t *tx) putTaskLines(k *waihu.Task) error {
 	return nil
 }
 
-// UpdateTask replaces all that a caller may set of a task; ID, Account, Serial and CreatedAt stay. A started task is
+// UpdateTask replaces all that a caller may set of a task; ID, Account, Serial and CreatedAt stay. A pin on a
+// version of another agent than Agent is dropped. A started task is
 // EConflict with waihu.ErrTaskStarted; runs that drain are no obstacle: the calls in progress keep what they had.
 func (s *Store) UpdateTask(ctx context.Context, k *waihu.Task) error {
 	saved := *k
@@ -119,6 +120,9 @@ func (t *tx) updateTask(k *waihu.Task) error {
 	case started != 0:
 		return conflict(waihu.ErrTaskStarted, "the task is started: stop it before changing it")
 	}
+	if err := t.dropStalePin(k); err != nil {
+		return err
+	}
 	if err := t.checkTaskRefs(k); err != nil {
 		return err
 	}
@@ -141,6 +145,20 @@ func (t *tx) updateTask(k *waihu.Task) error {
 	}
 	k.CreatedAt, k.UpdatedAt, k.Started = at(created), at(now), false
 	return t.putTaskLines(k)
+}
+
+// dropStalePin unpins a task whose agent a door has changed that knows of no pins.
+func (t *tx) dropStalePin(k *waihu.Task) error {
+	if k.AgentVersion != 0 {
+		found, err := t.one(into(new(int64)), `select id from agent_versions where id = $1 and agent = $2`, k.AgentVersion, k.Agent)
+		if err != nil {
+			return err
+		}
+		if !found {
+			k.AgentVersion = 0
+		}
+	}
+	return nil
 }
 
 // Task is one task of the account.
@@ -193,7 +211,7 @@ func (s *Store) Tasks(ctx context.Context, accounts []waihu.AccountID, f TaskFil
 	}
 	name := ""
 	if f.Name != "" {
-		name = "%" + strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(strings.ToLower(f.Name)) + "%"
+		name = "%" + likeText(strings.ToLower(f.Name)) + "%"
 	}
 	limit, offset := paging(f.Page, f.PerPage)
 	const where = ` from tasks where tasks.account in (select r.value->>0 from {rows $1}) and tasks.deleted = 0
@@ -223,6 +241,11 @@ postgres:		and ($4 = '' or jsonb_exists(cast(tasks.doors as jsonb), $4))
 		return t.loadTaskLines(tasks)
 	})
 	return list, total, err
+}
+
+// likeText is a text as like takes it literally, with escape '\'.
+func likeText(s string) string {
+	return strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(s)
 }
 
 // CopyTask makes a new task with everything of another but its numbers and runs.

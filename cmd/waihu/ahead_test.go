@@ -64,7 +64,7 @@ func (w *aheadWorld) NextNumbers(_ context.Context, p store.Peek) ([]store.Poppe
 	return slices.Clone(w.fresh[:min(p.Limit, len(w.fresh))]), nil
 }
 
-func (w *aheadWorld) Agent(context.Context, waihu.AccountID, waihu.AgentID) (waihu.AgentSpec, error) {
+func (w *aheadWorld) TaskAgent(context.Context, *waihu.Task, waihu.AgentID) (waihu.AgentSpec, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.spec, nil

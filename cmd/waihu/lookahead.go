@@ -45,7 +45,7 @@ type lookahead struct {
 type aheadLedger interface {
 	OwnedTasks(ctx context.Context, shard int) ([]store.OwnedTask, error)
 	NextNumbers(context.Context, store.Peek) ([]store.PoppedNumber, error)
-	Agent(context.Context, waihu.AccountID, waihu.AgentID) (waihu.AgentSpec, error)
+	TaskAgent(context.Context, *waihu.Task, waihu.AgentID) (waihu.AgentSpec, error)
 }
 
 // aheadVoice is speech.Synth.
@@ -219,7 +219,7 @@ func (l *lookahead) renderFixed(ctx context.Context, task *waihu.Task, a *ahead)
 	}
 	agents, fixed := map[waihu.AgentID]*waihu.AgentSpec{}, map[int64]bool{}
 	for _, id := range task.Agents() {
-		spec, err := l.ledger.Agent(ctx, task.Account, id)
+		spec, err := l.ledger.TaskAgent(ctx, task, id)
 		if err != nil {
 			continue // the scheduler says so
 		}

@@ -180,7 +180,7 @@ func (s *server) openPorts(cfg config, lines []waihu.Line) error {
 		Endpoint: s.ua, Engine: s.engine, Sounds: s.voice, Recognizer: speech.RecognizerFor, Recordings: recordings,
 		Publish: s.hub.Publish, Log: s.log, Bind: sipAddr.Addr(),
 	}})
-	s.sched = schedule.New(schedule.Options{Store: s.store, Place: s.lines, Agent: s.store.Agent, Owner: s.store.Owner(), Publish: s.publish, Log: s.log,
+	s.sched = schedule.New(schedule.Options{Store: s.store, Place: s.lines, Agent: s.store.Agent, AgentVersion: s.store.AgentVersion, Owner: s.store.Owner(), Publish: s.publish, Log: s.log,
 		Crash: cfg.crash})
 	s.ahead = newLookahead(s.store, s.voice, s.sched.Health, s.log)
 	s.jobs = queue.New(queue.Options{Store: s.store, Handle: yunfu.Jobs(s.vendor()), Log: s.log})
@@ -219,7 +219,7 @@ func (s *server) booked(o waihu.Outcome) { s.sched.Book(o) }
 func (s *server) preflight(ctx context.Context, t waihu.Task) []waihu.Problem {
 	var problems []waihu.Problem
 	for _, id := range t.Agents() {
-		spec, err := s.store.Agent(ctx, t.Account, id)
+		spec, err := s.store.TaskAgent(ctx, &t, id)
 		if err != nil {
 			problems = append(problems, waihu.Problem{Field: "agent", Message: fmt.Sprintf("agent %s: %v", id, err)})
 			continue
