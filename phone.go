@@ -58,7 +58,7 @@ func (t *Task) Agents() []AgentID {
 		for _, r := range t.Routing.ByVar {
 			add(r.Agent)
 		}
-	case RouteSeveral:
+	case RouteSeveral, RouteByAttempt:
 		for _, r := range t.Routing.Several {
 			add(r.Agent)
 		}

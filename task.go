@@ -120,6 +120,7 @@ const (
 	RouteByTime                        // first TimeRoute that holds now
 	RouteByVariable                    // first VariableRoute by Sort that matches Number.Route
 	RouteSeveral                       // several, in turn or at random
+	RouteByAttempt                     // the n-th of Several talks in a number's n-th call, the last in all after it
 )
 
 // Routing chooses the agent of a call; without a match Task.Agent talks.

@@ -49,7 +49,7 @@ func (r *Router) Agents() []waihu.AgentID {
 		for _, e := range r.byVar {
 			ids = append(ids, e.Agent)
 		}
-	case waihu.RouteSeveral:
+	case waihu.RouteSeveral, waihu.RouteByAttempt:
 		for _, e := range r.several {
 			ids = append(ids, e.Agent)
 		}
@@ -70,6 +70,10 @@ func (r *Router) Agent(now time.Time, route string, seq int64, attempt int) waih
 	case waihu.RouteSeveral:
 		if n := len(r.several); n > 0 {
 			id = r.several[r.pick(n, seq, attempt)].Agent
+		}
+	case waihu.RouteByAttempt:
+		if n := len(r.several); n > 0 {
+			id = r.several[min(max(attempt, 1), n)-1].Agent
 		}
 	}
 	if id == "" {

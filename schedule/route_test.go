@@ -147,3 +147,17 @@ func TestMissing(t *testing.T) {
 		}
 	}
 }
+
+// TestRouteByAttempt: the second robot talks in the second call, and the last in all that follow.
+func TestRouteByAttempt(t *testing.T) {
+	t.Parallel()
+	r := NewRouter(&waihu.Task{Agent: "own", Routing: waihu.Routing{Kind: waihu.RouteByAttempt, Several: []waihu.SeveralRoute{{Agent: "a", Sort: 1}, {Agent: "b", Sort: 2}}}})
+	for attempt, want := range map[int]waihu.AgentID{1: "a", 2: "b", 3: "b", 9: "b"} {
+		if got := r.Agent(time.Now(), "", 7, attempt); got != want {
+			t.Errorf("attempt %d: %s, want %s", attempt, got, want)
+		}
+	}
+	if got := r.Agents(); !slices.Equal(got, []waihu.AgentID{"a", "b", "own"}) {
+		t.Errorf("agents %v", got)
+	}
+}

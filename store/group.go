@@ -101,8 +101,9 @@ func (s *Store) NumbersAfter(ctx context.Context, account waihu.AccountID, task 
 
 // Withdraw takes a waiting number out of the dialling, also while its task runs: with waihu.NoOutcome it is removed, else it is
 // done with the outcome, and its end is an event. It says false, and changes nothing, when the number is not waiting: in
-// flight, done or removed. A call in progress is never touched.
-func (s *Store) Withdraw(ctx context.Context, account waihu.AccountID, task waihu.TaskID, seq int64, outcome waihu.Disposition) (done bool, err error) {
+// flight, done or removed. A call in progress is never touched. by names the
+// door that asked, for the event of a removal.
+func (s *Store) Withdraw(ctx context.Context, account waihu.AccountID, task waihu.TaskID, seq int64, outcome waihu.Disposition, by string) (done bool, err error) {
 	err = s.update(ctx, normal, func(t *tx) error {
 		done = false
 		k, _, err := t.lockTask(account, task)
@@ -121,6 +122,7 @@ func (s *Store) Withdraw(ctx context.Context, account waihu.AccountID, task waih
 			b.state(ref.serial, n.State, waihu.NumberRemoved, 1)
 			b.shows(ref.serial, n.Outcome, n.Outcome, n.Grade, "")
 			b.count(ref.serial, byOutcome, strconv.Itoa(int(n.Outcome)), -1)
+			b.event(waihu.EventNumbersRemoved, account, task, now, 0, removedBody{Removed: 1, By: by, Ranges: seqRanges{{seq, seq}}})
 			if err := t.execRows(sqlRemoveNumbers, row, ms(now)); err != nil {
 				return err
 			}

@@ -146,17 +146,17 @@ func TestWithdraw(t *testing.T) {
 		w.start("t1")
 		r := w.tick(&Tick{Pops: []Pop{func() Pop { p := pop("t1", 1, 1); p.Order = waihu.PopInOrder; return p }()}})
 		for seq, want := range map[int64]bool{1: false, 2: true, 9: false} {
-			if ok, err := w.Withdraw(w.ctx, acme, "t1", seq, waihu.Expired); ok != want || err != nil {
+			if ok, err := w.Withdraw(w.ctx, acme, "t1", seq, waihu.Expired, "keyue"); ok != want || err != nil {
 				t.Errorf("withdraw %d: %v %v", seq, ok, err)
 			}
 		}
-		if ok, err := w.Withdraw(w.ctx, acme, "t1", 3, waihu.NoOutcome); !ok || err != nil {
+		if ok, err := w.Withdraw(w.ctx, acme, "t1", 3, waihu.NoOutcome, "keyue"); !ok || err != nil {
 			t.Errorf("remove: %v %v", ok, err)
 		}
-		if ok, err := w.Withdraw(w.ctx, acme, "t1", 3, waihu.Expired); ok || err != nil {
+		if ok, err := w.Withdraw(w.ctx, acme, "t1", 3, waihu.Expired, "keyue"); ok || err != nil {
 			t.Errorf("twice: %v %v", ok, err)
 		}
-		if _, err := w.Withdraw(w.ctx, stranger, "t1", 4, waihu.Expired); waihu.ErrorCode(err) != waihu.ENotFound {
+		if _, err := w.Withdraw(w.ctx, stranger, "t1", 4, waihu.Expired, "keyue"); waihu.ErrorCode(err) != waihu.ENotFound {
 			t.Errorf("a stranger: %v", err)
 		}
 		if _, err := w.Number(w.ctx, acme, "t1", 3); waihu.ErrorCode(err) != waihu.ENotFound {

@@ -128,7 +128,7 @@ func extrasOf(t *waihu.Task, loc *time.Location) map[string]any {
 			list = append(list, map[string]any{"mode": mode, "values": orEmpty(e.Values), "destination_extension": e.Agent, "sort": e.Sort})
 		}
 		x["destination_extension_with_variable_list"] = list
-	case waihu.RouteSeveral:
+	case waihu.RouteSeveral, waihu.RouteByAttempt:
 		list, mode := []any{}, 0
 		for _, e := range r.Several {
 			list = append(list, map[string]any{"destination_extension": e.Agent, "sort": e.Sort})
