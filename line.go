@@ -12,9 +12,16 @@ type Line struct {
 	Concurrency int       // live calls at most, over all tasks and runs
 	CPS         int       // call starts a second at most; 0 means no limit
 	Expires     time.Time // zero: never
+	Price       Price
 	Trunk       Trunk
 	CreatedAt   time.Time
 	UpdatedAt   time.Time
+}
+
+// Price is what talking over a line costs its user. The zero Price is free.
+type Price struct {
+	Minute int64 // of a minute of talk, in 1/10000 yuan
+	Step   int   // talk is charged in whole steps of so many seconds; 0 means 60: every minute that has begun
 }
 
 // Usable says whether the line may take calls at now, as far as its row knows.

@@ -7,7 +7,8 @@ import (
 	"waihu"
 )
 
-// Money is in 1/10000 yuan: exact, and no sum of ours comes near its end.
+// Money is in 1/10000 yuan: exact, and no sum of ours comes near its end. A balance is the sum of the account's bills less
+// what its calls have cost (charges), so it can be below zero.
 type Money int64
 
 // Yuan is one yuan.
@@ -40,7 +41,7 @@ func (s *Store) AddBill(ctx context.Context, account waihu.AccountID, amount Mon
 	return b, err
 }
 
-// ZeroBalance takes out all there is; nothing is written when that is nothing.
+// ZeroBalance takes out all there is, or pays in what is missing; nothing is written when that is nothing.
 func (s *Store) ZeroBalance(ctx context.Context, account waihu.AccountID, remark string) (b Bill, err error) {
 	err = s.update(ctx, normal, func(t *tx) error {
 		b = Bill{}
@@ -68,7 +69,7 @@ func (t *tx) balanceLocked(account waihu.AccountID) (m Money, err error) {
 
 func (t *tx) bill(account waihu.AccountID, amount Money, remark string) (b Bill, err error) {
 	b = Bill{Amount: amount, Remark: clean(remark), At: at(ms(t.s.now()))}
-	enough, err := t.one(into(&b.Balance), `update balances set amount = amount + $2 where account = $1 and amount + $2 >= 0 returning amount`, account, int64(amount))
+	enough, err := t.one(into(&b.Balance), `update balances set amount = amount + $2 where account = $1 and ($2 > 0 or amount + $2 >= 0) returning amount`, account, int64(amount))
 	if err != nil {
 		return b, err
 	}

@@ -64,7 +64,7 @@ func (w *tickWork) book() error {
 	}, sqlBookable, param, w.k.Shard); err != nil {
 		return err
 	}
-	var calls, details, numbers, turns, optOuts [][]any
+	var calls, details, numbers, turns, optOuts, talks [][]any
 	for i := range ends {
 		e := &ends[i]
 		w.refs[e.ref.id] = e.ref
@@ -109,12 +109,18 @@ func (w *tickWork) book() error {
 		}
 		w.b.event(waihu.EventCallEnded, e.ref.account, e.ref.id, w.k.Now, e.Call,
 			callBody{Seq: e.Seq, Attempt: e.Attempt, Disposition: disposition.String()})
+		if talk := ended.Sub(o.AnswerAt).Milliseconds(); disposition == waihu.Answered && !o.AnswerAt.IsZero() && talk > 0 {
+			talks = append(talks, []any{int64(e.Call), e.ref.account, e.ref.id, talk, ms(ended)})
+		}
 		w.bookStats(e.ref.serial, ended, disposition, o, rounds)
 	}
 	if err := w.execRows(sqlEndCalls, calls); err != nil {
 		return err
 	}
 	if err := w.execRows(sqlDetails, details); err != nil {
+		return err
+	}
+	if err := w.charge(talks); err != nil {
 		return err
 	}
 	if err := w.execRows(sqlSettle, numbers, ms(w.k.Now)); err != nil {

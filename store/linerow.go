@@ -8,7 +8,7 @@ import (
 )
 
 // lineColumns are read by scanLine.
-const lineColumns = `lines.id, lines.account, lines.name, lines.remark, lines.node, lines.concurrency, lines.cps, lines.expires_at, lines.trunk,
+const lineColumns = `lines.id, lines.account, lines.name, lines.remark, lines.node, lines.concurrency, lines.cps, lines.expires_at, lines.trunk, lines.price, lines.price_step,
 	lines.created_at, lines.updated_at`
 
 // scanLine reads lineColumns, and extra columns behind them. The trunk's password is not among them: it is sealed in lines.secret.
@@ -16,7 +16,7 @@ func scanLine(scan func(dest ...any) error, extra ...any) (waihu.Line, error) {
 	var l waihu.Line
 	var expires, created, updated int64
 	var trunk string
-	if err := scan(append(into(&l.ID, &l.Account, &l.Name, &l.Remark, &l.Node, &l.Concurrency, &l.CPS, &expires, &trunk, &created, &updated), extra...)...); err != nil {
+	if err := scan(append(into(&l.ID, &l.Account, &l.Name, &l.Remark, &l.Node, &l.Concurrency, &l.CPS, &expires, &trunk, &l.Price.Minute, &l.Price.Step, &created, &updated), extra...)...); err != nil {
 		return l, err
 	}
 	l.Expires, l.CreatedAt, l.UpdatedAt = at(expires), at(created), at(updated)

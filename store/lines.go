@@ -7,6 +7,9 @@ import (
 	"waihu"
 )
 
+// maxStep is the longest step of a price, in seconds.
+const maxStep = 3600
+
 // UpsertLine makes a line or replaces its fields, and brings its caller numbers in step with
 // Trunk.CallerIDs. An empty password keeps the stored one while the username stays the same, so
 // that what Line returned can be written back.
@@ -27,6 +30,10 @@ func (t *tx) putLine(l waihu.Line, keep bool) error {
 		return waihu.FieldErrorf("concurrency", "%d is negative", l.Concurrency)
 	case l.CPS < 0:
 		return waihu.FieldErrorf("cps", "%d is negative: 0 means no limit", l.CPS)
+	case l.Price.Minute < 0 || Money(l.Price.Minute) > MaxPrice:
+		return waihu.FieldErrorf("price", "0 to %d yuan a minute was expected", MaxPrice/Yuan)
+	case l.Price.Step < 0 || l.Price.Step > maxStep:
+		return waihu.FieldErrorf("price.step", "%d: 1 to %d seconds was expected", l.Price.Step, maxStep)
 	}
 	if _, err := t.account(l.Account); err != nil {
 		return err
@@ -61,11 +68,11 @@ func (t *tx) putLine(l waihu.Line, keep bool) error {
 		return err
 	}
 	now := ms(t.s.now())
-	if _, err := t.exec(`insert into lines (id, account, name, remark, node, concurrency, cps, expires_at, trunk, secret, created_at, updated_at)
-		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11)
+	if _, err := t.exec(`insert into lines (id, account, name, remark, node, concurrency, cps, expires_at, trunk, secret, price, price_step, created_at, updated_at)
+		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $12, $13, $11, $11)
 		on conflict (id) do update set name = excluded.name, remark = excluded.remark, node = excluded.node, concurrency = excluded.concurrency,
-			cps = excluded.cps, expires_at = excluded.expires_at, trunk = excluded.trunk, secret = excluded.secret, updated_at = excluded.updated_at`,
-		l.ID, l.Account, l.Name, l.Remark, l.Node, l.Concurrency, l.CPS, ms(l.Expires), string(trunk), sealed, now); err != nil {
+			cps = excluded.cps, expires_at = excluded.expires_at, trunk = excluded.trunk, secret = excluded.secret, price = excluded.price, price_step = excluded.price_step, updated_at = excluded.updated_at`,
+		l.ID, l.Account, l.Name, l.Remark, l.Node, l.Concurrency, l.CPS, ms(l.Expires), string(trunk), sealed, now, l.Price.Minute, l.Price.Step); err != nil {
 		return err
 	}
 	return t.putCallers(l.ID, l.Trunk.CallerIDs)

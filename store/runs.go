@@ -65,7 +65,13 @@ func (t *tx) hold(k *waihu.Task, now time.Time) (map[waihu.LineID]int, error) {
 	if err != nil {
 		return nil, err
 	}
-	usable, hold := 0, map[waihu.LineID]int{}
+	usable, hold, free := 0, map[waihu.LineID]int{}, map[waihu.LineID]int{}
+	for _, l := range all {
+		free[l.ID] = max(0, l.Concurrency-held[l.ID])
+	}
+	if err := t.allotted(k.Account, k.Serial, free, now); err != nil {
+		return nil, err
+	}
 	for _, l := range linesOf(k, all, callers) {
 		if !l.Usable(now) {
 			continue
@@ -78,7 +84,7 @@ func (t *tx) hold(k *waihu.Task, now time.Time) (map[waihu.LineID]int, error) {
 			if tl.Line != l.ID {
 				continue
 			}
-			want, residue := min(tl.Limit, k.Concurrency), max(0, l.Concurrency-held[l.ID])
+			want, residue := min(tl.Limit, k.Concurrency), free[l.ID]
 			if want > residue {
 				return nil, conflict(waihu.ErrResidue, "line %s (%s) has %d of its %d channels free, the task needs %d", l.Name, l.ID, residue, l.Concurrency, want)
 			}
@@ -123,6 +129,9 @@ func (s *Store) Residue(ctx context.Context, account waihu.AccountID, exceptTask
 		held, err := t.held(except)
 		for _, l := range lines {
 			out[l.ID] = max(0, l.Concurrency-held[l.ID])
+		}
+		if err == nil {
+			err = t.allotted(account, except, out, s.now())
 		}
 		return err
 	})

@@ -62,6 +62,8 @@ func (s *Store) DeleteSubAccount(ctx context.Context, parent, id waihu.AccountID
 			`delete from customers where account = $1`,
 			`delete from field_names where account = $1`,
 			`delete from balances where account = $1`,
+			`delete from charges where account = $1`,
+			`delete from allocations where account = $1`,
 			`delete from bills where account = $1`,
 			`delete from accounts where id = $1`,
 		} {
