@@ -68,6 +68,7 @@ func TestPlans(t *testing.T) {
 			{"end calls", sqlEndCalls, into(`[[1,0,1,1,"",0]]`), false},
 			{"details", sqlDetails, into(`[[1,"{}"]]`), false},
 			{"settle", sqlSettle, into(`[[1,1,3,0,1,0,0,1,""]]`, 1), false},
+			{"charge", sqlCharge, into(`[[1,"a","t",1000,1]]`), false},
 			{"suppress", sqlSuppress, into(`[["a","1",1,"x",1]]`), false},
 			{"open runs", sqlOpenRuns, into("[[1,1]]"), false},
 			{"runs over", sqlRunsOver, into("[[1,1]]"), false},
