@@ -170,9 +170,12 @@ func TestWithdraw(t *testing.T) {
 			t.Errorf("behind 1: %+v %v", list, err)
 		}
 		events, err := w.Events(w.ctx, acme, 0, 0)
-		last := events[len(events)-1]
-		if err != nil || last.Kind != waihu.EventNumberDone || string(last.Body) != `{"seq":2,"disposition":"expired"}` {
-			t.Errorf("%+v %v", last, err)
+		told := map[waihu.EventKind]string{}
+		for _, e := range events {
+			told[e.Kind] = string(e.Body)
+		}
+		if err != nil || told[waihu.EventNumberDone] != `{"seq":2,"disposition":"expired"}` || told[waihu.EventNumbersRemoved] != `{"removed":1,"by":"keyue","ranges":[[3,3]]}` {
+			t.Errorf("%v %v", told, err)
 		}
 		w.tick(&Tick{Book: []Booking{ended(r.Dials[0].LiveCall, waihu.Busy, waihu.NumberDone)}})
 		w.checkGauges()
