@@ -204,4 +204,7 @@ type QualityItem struct {
 	Score  float64 `json:"score,omitempty"`
 	Weight float64 `json:"weight,omitempty"`
 	Fatal  bool    `json:"fatal,omitempty"`
+	// Pass is which answer to a yes-or-no item is the good one. nil: yes, but for an llm item that is fatal and for one with
+	// a score below 0: those ask for what must not happen.
+	Pass *bool `json:"pass,omitempty"`
 }

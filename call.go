@@ -137,6 +137,7 @@ type Outcome struct {
 	Transcript  []Turn
 	Tags        []string
 	Grade       string            // level of the agent's grade rules: "A".."F" or ""
+	Facts       []byte            // JSON of what grade rules may ask about, kept so that newer rules can judge the call again
 	Collected   map[string]string // by the agent
 	OptOut      bool              // the callee asked never to be called again
 	Recording   string            // path relative to the recordings folder; "" when none

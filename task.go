@@ -30,6 +30,10 @@ type Task struct {
 	EndAction   EndAction
 	Unknown     UnknownPolicy
 	RingTimeout time.Duration // 0: the trunk's
+	// QualityCheck and ScoreScheme name what is looked for in the task's calls after they ended: the decimal id of a
+	// Named of that kind. Doors accept any word; one that names nothing runs nothing.
+	QualityCheck string
+	ScoreScheme  string
 	// Doors keeps what a vendor's door must return as it was sent, by door name, as JSON.
 	Doors     map[string][]byte
 	Started   bool

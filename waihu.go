@@ -212,7 +212,7 @@ const (
 	EventTaskStopped  EventKind = "task.stopped"  // {"run":n,"reason":RunReason}
 	EventRunEnded     EventKind = "run.ended"     // {"run":n,"reason":RunReason}
 	EventCallEnded    EventKind = "call.ended"    // {"seq":n,"attempt":n,"disposition":"...","review":true}; review: call.reviewed follows
-	EventCallReviewed EventKind = "call.reviewed" // {"seq":n,"attempt":n,"disposition":"...","grade":"..."}: graded after the call
+	EventCallReviewed EventKind = "call.reviewed" // {"seq":n,"attempt":n,"disposition":"...","grade":"...","again":true}: graded after the call; again: once more, by waihu regrade
 	EventRunReviewed  EventKind = "run.reviewed"  // {"run":n,"reason":RunReason}: summary and overview are written
 	EventNumberDone   EventKind = "number.done"   // {"seq":n,"disposition":"..."}
 	EventLineDown     EventKind = "line.down"     // {"line":"...","reason":"..."}
@@ -238,7 +238,8 @@ type Job struct {
 	Key     string
 	Body    []byte
 	RunAt   time.Time
-	Tries   int
+	Tries   int // takings, this one included
+	Failed  int // those of them that failed or of which nothing was heard again, this one included until it has ended well
 }
 
 // Problem is a reason why a task cannot start now, safe to show.

@@ -1,6 +1,7 @@
 package call
 
 import (
+	"encoding/json"
 	"sync/atomic"
 	"time"
 
@@ -95,7 +96,9 @@ func (t *talk) report(o *waihu.Outcome, spec *waihu.AgentSpec, why string) {
 	o.Collected = t.conv.Collected()
 	o.Recognizer = t.conv.Recognizer()
 	if o.Disposition == waihu.Answered {
-		o.Grade = agent.Grade(spec, t.conv.Facts())
+		facts := t.conv.Facts()
+		o.Grade = agent.Grade(spec, facts)
+		o.Facts, _ = json.Marshal(facts) // words and numbers of ours; without them a call cannot be graded again, no more
 	}
 }
 

@@ -1,13 +1,16 @@
-// Package queue works jobs without order: imports, copies, grading. It leases each from the ledger, hands it to
-// the handler of its kind and writes what became of it.
+// Package queue works jobs without order: imports, copies, grading. It leases them from the ledger in batches, hands each to
+// the handler of its kind and writes what became of them, in batches too: all through the ledger's one writer.
 //
 // Guarantees: a job that was added is worked at least once, whatever dies: one that its process took along is due
 // again when its lease is over (Lease), and at once when the process ended in order. So handlers must be idempotent.
-// A handler's error or panic puts the job back, with growing pauses; after MaxTries it is given up and kept with
-// its reason. A handler has until its lease is nearly over; one that then returns its context's error goes on
-// later, from where it saved that it was, and that is no failure.
+// A handler's error or panic puts the job back, with growing, scattered pauses; after MaxTries, or when MaxTries leases ran
+// out without a word, it is given up and kept with its reason: store.ReplayJobs brings it back. GaveUp may still
+// bring such a job to an end of its own. A handler has until its time is over (Limit); one that then returns its
+// context's error goes on later, from where it saved that it was, and that is no failure. Nor is Later.
 //
-// Each kind has one worker in a process, so a slow handler delays the jobs of its own kind and no others. Wake may
+// Each kind has its own workers in a process (Workers, default one), so a slow handler delays the jobs of its own
+// kind and no others; within a kind accounts take turns (store.TakeJobs), so one tenant's many jobs do not delay
+// another's few. No more jobs are leased than there are workers free: what other processes could work is left to them. Wake may
 // be called by any number of goroutines and never blocks; without it a new job is found within Poll.
 //
 // To test against it, open a store on t.TempDir() and run a Queue with handlers of your own.
@@ -18,6 +21,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -32,11 +36,17 @@ type Options struct {
 	Handle   map[string]waihu.Handle // by kind of job
 	Log      *slog.Logger            // default: discard
 	Now      func() time.Time        // default time.Now
-	Lease    time.Duration           // default 30 s
+	Lease    time.Duration           // default 30 s; prolonged while a handler works
 	Poll     time.Duration           // default 1 s
 	MaxTries int                     // default 20: about four hours
-	// Pause is how long a job rests after its n-th failure; default 1 s doubling to 15 minutes.
+	// Pause is how long a job rests after its n-th failure; default 1 s doubling to 15 minutes, a quarter more or less.
 	Pause func(tries int) time.Duration
+	// Workers is how many jobs of a kind are worked at once in this process; default 1.
+	Workers map[string]int
+	// Limit is how long a handler of a kind may take; default nine tenths of Lease.
+	Limit map[string]time.Duration
+	// GaveUp is called instead of keeping a job whose last try failed with reason. When it returns nil the job is done.
+	GaveUp map[string]func(ctx context.Context, j waihu.Job, reason string) error
 }
 
 // Queue works the jobs of its kinds while Run runs.
@@ -44,6 +54,14 @@ type Queue struct {
 	o    Options
 	wake map[string]chan struct{}
 }
+
+// later is the error of Later.
+type later time.Duration
+
+func (l later) Error() string { return "not yet: again in " + time.Duration(l).String() }
+
+// Later is what a handler returns when it has to wait for something: the job comes back after about d, and that is no failure.
+func Later(d time.Duration) error { return later(d) }
 
 // New starts nothing: call Run.
 func New(o Options) *Queue {
@@ -63,15 +81,19 @@ func New(o Options) *Queue {
 		o.MaxTries = 20
 	}
 	if o.Pause == nil {
-		o.Pause = func(tries int) time.Duration {
-			return min(time.Second<<min(tries-1, 20), 15*time.Minute)
-		}
+		o.Pause = pause
 	}
 	q := &Queue{o: o, wake: map[string]chan struct{}{}}
 	for kind := range o.Handle {
 		q.wake[kind] = make(chan struct{}, 1)
 	}
 	return q
+}
+
+// pause doubles, and scatters what failed together: a service that comes back is not met by everything at once.
+func pause(tries int) time.Duration {
+	p := min(time.Second<<min(tries-1, 20), 15*time.Minute)
+	return p*3/4 + rand.N(p/2)
 }
 
 // Wake says that there are new jobs.
@@ -86,57 +108,134 @@ func (q *Queue) Wake() {
 
 // Run works until ctx ends; then it gives back what it was at.
 func (q *Queue) Run(ctx context.Context) error {
-	var workers sync.WaitGroup
+	var kinds sync.WaitGroup
 	for kind, handle := range q.o.Handle {
-		workers.Go(func() { q.work(ctx, kind, handle) })
+		w := &worker{q: q, kind: kind, handle: handle, n: max(1, q.o.Workers[kind]), limit: q.o.Limit[kind], running: map[int64]waihu.Job{}}
+		if w.limit == 0 {
+			w.limit = q.o.Lease * 9 / 10
+		}
+		w.ends = make(chan store.JobEnd, w.n)
+		kinds.Go(func() { w.run(ctx) })
 	}
-	workers.Wait()
+	kinds.Wait()
 	return nil
 }
 
-func (q *Queue) work(ctx context.Context, kind string, handle waihu.Handle) {
-	for ctx.Err() == nil {
-		jobs, err := q.o.Store.TakeJobs(ctx, kind, 1, q.o.Lease)
-		if err != nil && ctx.Err() == nil {
-			q.o.Log.Error("jobs could not be taken", "kind", kind, "err", err)
-		}
-		if len(jobs) == 0 {
-			rest := time.NewTimer(q.o.Poll)
-			select {
-			case <-q.wake[kind]:
-			case <-rest.C:
-			case <-ctx.Done():
+// worker is the jobs of one kind in this process. Its loop alone takes jobs and writes what became of them; handlers run beside it.
+type worker struct {
+	q      *Queue
+	kind   string
+	handle waihu.Handle
+	n      int // handlers at once
+	limit  time.Duration
+	ends   chan store.JobEnd // from the handlers; holds as many as there are
+
+	// owned by run
+	running map[int64]waihu.Job
+}
+
+// run goes on until ctx has ended and the last handler is back.
+func (w *worker) run(ctx context.Context) {
+	o := &w.q.o
+	var handlers sync.WaitGroup
+	defer handlers.Wait()
+	tick := time.NewTicker(o.Poll)
+	defer tick.Stop()
+	keep := time.NewTicker(o.Lease / 3)
+	defer keep.Stop()
+	look := true
+	for ctx.Err() == nil || len(w.running) > 0 {
+		if look && ctx.Err() == nil && len(w.running) < w.n {
+			free := w.n - len(w.running)
+			jobs, err := o.Store.TakeJobs(ctx, w.kind, free, o.Lease)
+			if err != nil && ctx.Err() == nil {
+				o.Log.Error("jobs could not be taken", "kind", w.kind, "err", err)
 			}
-			rest.Stop()
-			continue
+			for _, j := range jobs {
+				w.running[j.ID] = j
+				handlers.Go(func() { w.ends <- w.one(ctx, j) })
+			}
+			look = len(jobs) == free // there may be more when a worker is free again
 		}
-		for _, j := range jobs {
-			q.one(ctx, j, handle)
+		done := ctx.Done()
+		if ctx.Err() != nil {
+			done = nil // only the handlers are awaited now
+		}
+		select {
+		case end := <-w.ends:
+			w.end(end)
+			look = true
+		case <-w.q.wake[w.kind]:
+			look = true
+		case <-tick.C:
+			look = true
+		case <-keep.C:
+			w.keep()
+		case <-done:
 		}
 	}
 }
 
-// one works a job and writes what became of it. Should that fail, the lease ends and the job is worked again.
-func (q *Queue) one(ctx context.Context, j waihu.Job, handle waihu.Handle) {
-	err := call(ctx, q.o.Lease*9/10, j, handle)
-	last := context.WithoutCancel(ctx)
-	var result error
+// end writes what became of the jobs that are over. Should that fail, the leases end and the jobs are worked again.
+func (w *worker) end(first store.JobEnd) {
+	ends := []store.JobEnd{first}
+	for more := true; more; {
+		select {
+		case e := <-w.ends:
+			ends = append(ends, e)
+		default:
+			more = false
+		}
+	}
+	if err := w.q.o.Store.EndJobs(context.Background(), ends...); err != nil {
+		w.q.o.Log.Error("what became of jobs was not written: they are worked again", "kind", w.kind, "jobs", len(ends), "err", err)
+	}
+	for _, e := range ends {
+		delete(w.running, e.Job.ID)
+	}
+}
+
+func (w *worker) keep() {
+	list := make([]waihu.Job, 0, len(w.running))
+	for _, j := range w.running {
+		list = append(list, j)
+	}
+	if err := w.q.o.Store.KeepJobs(context.Background(), w.q.o.Lease, list...); err != nil {
+		w.q.o.Log.Warn("leases of jobs were not prolonged", "kind", w.kind, "jobs", len(list), "err", err)
+	}
+}
+
+// one works a job and says what became of it.
+func (w *worker) one(ctx context.Context, j waihu.Job) store.JobEnd {
+	o := &w.q.o
+	var err error
+	if j.Failed > o.MaxTries {
+		err = fmt.Errorf("taken %d times, and its handler never came back", j.Failed-1)
+	} else {
+		err = call(ctx, w.limit, j, w.handle)
+	}
+	var wait later
 	switch {
 	case err == nil:
-		result = q.o.Store.FinishJob(last, j.ID)
+		return store.JobEnd{Job: j}
+	case errors.As(err, &wait):
+		return store.JobEnd{Job: j, Retry: o.Now().Add(time.Duration(wait)), Free: true}
 	case ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded):
-		result = q.o.Store.RetryJob(last, j.ID, q.o.Now(), "interrupted")
-	case j.Tries >= q.o.MaxTries:
-		q.o.Log.Error("job given up", "kind", j.Kind, "job", j.ID, "account", string(j.Account), "tries", j.Tries, "err", err)
-		result = q.o.Store.RetryJob(last, j.ID, time.Time{}, err.Error())
-	default:
-		pause := q.o.Pause(j.Tries)
-		q.o.Log.Warn("job failed and is tried again", "kind", j.Kind, "job", j.ID, "tries", j.Tries, "in", pause, "err", err)
-		result = q.o.Store.RetryJob(last, j.ID, q.o.Now().Add(pause), err.Error())
+		return store.JobEnd{Job: j, Retry: o.Now(), Free: true, Reason: "interrupted"}
+	case j.Failed >= o.MaxTries:
+		reason := err.Error()
+		if gaveUp := o.GaveUp[w.kind]; gaveUp != nil {
+			if err = call(ctx, w.limit, j, func(ctx context.Context, j waihu.Job) error { return gaveUp(ctx, j, reason) }); err == nil {
+				o.Log.Error("job given up and brought to an end", "kind", j.Kind, "job", j.ID, "account", string(j.Account), "tries", j.Tries, "err", reason)
+				return store.JobEnd{Job: j}
+			}
+		}
+		o.Log.Error("job given up: waihu jobs shows it and brings it back", "kind", j.Kind, "job", j.ID, "account", string(j.Account), "tries", j.Tries, "err", err)
+		return store.JobEnd{Job: j, Dead: true, Reason: err.Error()}
 	}
-	if result != nil {
-		q.o.Log.Error("what became of a job was not written: it is worked again", "kind", j.Kind, "job", j.ID, "err", result)
-	}
+	p := o.Pause(j.Failed)
+	o.Log.Warn("job failed and is tried again", "kind", j.Kind, "job", j.ID, "tries", j.Tries, "in", p, "err", err)
+	return store.JobEnd{Job: j, Retry: o.Now().Add(p), Reason: err.Error()}
 }
 
 func call(ctx context.Context, limit time.Duration, j waihu.Job, handle waihu.Handle) (err error) {

@@ -173,8 +173,16 @@ func TestPauses(t *testing.T) {
 	t.Parallel()
 	q := New(Options{})
 	for tries, want := range map[int]time.Duration{1: time.Second, 2: 2 * time.Second, 10: 512 * time.Second, 11: 15 * time.Minute, 60: 15 * time.Minute} {
-		if got := q.o.Pause(tries); got != want {
-			t.Errorf("after %d tries %v, want %v", tries, got, want)
+		scattered := map[time.Duration]bool{}
+		for range 50 {
+			got := q.o.Pause(tries)
+			if got < want*3/4 || got >= want*5/4 {
+				t.Errorf("after %d tries %v, want %v, a quarter more or less", tries, got, want)
+			}
+			scattered[got] = true
+		}
+		if len(scattered) < 10 {
+			t.Errorf("after %d tries 50 pauses have %d lengths: what failed together comes back together", tries, len(scattered))
 		}
 	}
 }

@@ -121,7 +121,15 @@ func (s *Scheduler) planBookings(p *plan, now time.Time) {
 		if n.State == waihu.NumberDue {
 			due = due.Add(time.Millisecond - time.Nanosecond).Truncate(time.Millisecond) // the ledger counts milliseconds; never early
 		}
-		p.tick.Book = append(p.tick.Book, store.Booking{LiveCall: e.call, Outcome: &e.outcome, Next: n.State, Due: due, Undo: n.Undo, Redial: n.Redial, Status: n.Status})
+		var spec *waihu.AgentSpec
+		version := int64(0)
+		if t != nil {
+			if spec = t.specs[e.call.Agent]; spec != nil {
+				version = spec.VersionID
+			}
+		}
+		p.tick.Book = append(p.tick.Book, store.Booking{LiveCall: e.call, Outcome: &e.outcome, Next: n.State, Due: due, Undo: n.Undo, Redial: n.Redial, Status: n.Status,
+			Review: reviews(&rules, spec), AgentVersion: version})
 		s.n.add(&e.call, -1)
 		if t != nil {
 			t.Gauge = after(t.Gauge, n.State, due)
@@ -130,6 +138,12 @@ func (s *Scheduler) planBookings(p *plan, now time.Time) {
 	if len(s.ending) > tickRows {
 		p.by(now)
 	}
+}
+
+// reviews says whether a call is to be looked at after its end: its task names a check or a scheme, or its agent has quality items or
+// questions. An agent that is not known here any more may have had some: the check finds out.
+func reviews(t *waihu.Task, spec *waihu.AgentSpec) bool {
+	return t.QualityCheck != "" || t.ScoreScheme != "" || spec == nil || len(spec.QA) > 0 || spec.LLM != nil && len(spec.LLM.Collect) > 0
 }
 
 // after is the gauge once a number has come back.

@@ -31,6 +31,10 @@ const (
 	byRounds    = "r"
 	statStarted = "b"
 	statTalk    = "t"
+
+	gaugeReviews = "v" // reviews that a run, the code, waits for
+	gaugeHits    = "h" // calls in which a wanted answer was found
+	gaugeAnswers = "q" // answers to questions: reviewing.code
 )
 
 type gaugeKey struct {
@@ -100,6 +104,7 @@ type (
 		Seq         int64  `json:"seq"`
 		Attempt     int    `json:"attempt,omitempty"`
 		Disposition string `json:"disposition"`
+		Review      bool   `json:"review,omitempty"`
 	}
 	addedBody struct {
 		Added  int       `json:"added"`

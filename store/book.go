@@ -107,8 +107,13 @@ func (w *tickWork) book() error {
 			w.b.stat(e.ref.serial, e.StartedAt, statStarted, "", -1)
 			continue // nothing happened: no event, no further statistics
 		}
+		review := e.Review && disposition == waihu.Answered
+		if review {
+			w.b.jobs = append(w.b.jobs, waihu.Job{Account: e.ref.account, Kind: waihu.JobReview, Key: e.Call.String(), Body: jobBody(waihu.ReviewOrder{Version: e.AgentVersion})})
+			w.b.count(e.ref.serial, gaugeReviews, strconv.Itoa(e.Run), 1)
+		}
 		w.b.event(waihu.EventCallEnded, e.ref.account, e.ref.id, w.k.Now, e.Call,
-			callBody{Seq: e.Seq, Attempt: e.Attempt, Disposition: disposition.String()})
+			callBody{Seq: e.Seq, Attempt: e.Attempt, Disposition: disposition.String(), Review: review})
 		if talk := ended.Sub(o.AnswerAt).Milliseconds(); disposition == waihu.Answered && !o.AnswerAt.IsZero() && talk > 0 {
 			talks = append(talks, []any{int64(e.Call), e.ref.account, e.ref.id, talk, ms(ended)})
 		}
@@ -224,6 +229,7 @@ type details struct {
 	Media      waihu.MediaStats  `json:"media,omitzero"`
 	RetryAfter int64             `json:"retry_after,omitempty"` // ms
 	Callee     waihu.PhoneNumber `json:"callee,omitempty"`      // of a group: the phone that was called; else the number's
+	Facts      json.RawMessage   `json:"facts,omitempty"`
 }
 
 // callee is the phone that was called when the number's row may name another one later.
@@ -236,7 +242,7 @@ func (e *ending) callee() waihu.PhoneNumber {
 
 func encodeDetails(o *waihu.Outcome, callee waihu.PhoneNumber) (string, error) {
 	b, err := json.Marshal(details{o.HangupBy, o.Caller, ms(o.InviteAt), ms(o.RingAt), o.Evidence, o.Transcript, o.Tags, o.Collected, o.OptOut,
-		o.Recording, o.Recognizer, o.Simulated, o.Media, o.RetryAfter.Milliseconds(), callee})
+		o.Recording, o.Recognizer, o.Simulated, o.Media, o.RetryAfter.Milliseconds(), callee, o.Facts})
 	return string(b), err
 }
 

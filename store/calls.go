@@ -151,7 +151,7 @@ func decodeDetails(body string, c *waihu.Call) error {
 	o.HangupBy, o.Caller, o.InviteAt, o.RingAt = d.HangupBy, d.Caller, at(d.InviteAt), at(d.RingAt)
 	o.Evidence, o.Transcript, o.Tags, o.Collected, o.OptOut = d.Evidence, d.Transcript, d.Tags, d.Collected, d.OptOut
 	o.Recording, o.Recognizer, o.Simulated, o.Media = d.Recording, d.Recognizer, d.Simulated, d.Media
-	o.RetryAfter = time.Duration(d.RetryAfter) * time.Millisecond
+	o.RetryAfter, o.Facts = time.Duration(d.RetryAfter)*time.Millisecond, d.Facts
 	return nil
 }
 

@@ -91,6 +91,10 @@ func (c *Counts) add(kind, code string, n int) {
 		c.Started += n
 	case gaugeCalls:
 		c.Started += n
+	case gaugeHits:
+		c.Hits += n
+	case gaugeReviews:
+		c.Reviewing += n
 	case statTalk:
 		c.TalkTime += time.Duration(n) * time.Millisecond
 	}

@@ -98,7 +98,12 @@ func TestPlans(t *testing.T) {
 			{"erase details", sqlEraseDetails, into("[[1],[2]]"), false},
 			{"erase statistics", sqlEraseStats, into(1, 100), false},
 			{"read events", sqlReadEvents, into(acme, 0, 100), true},
-			{"take jobs", sqlDueJobs, into("k", 1, 10), false},
+			{"take jobs", sqlDueJobs, into("k", acme, 1, 10), false},
+			{"due accounts", sqlDueAccounts, into("k", 1), true},
+			{"end jobs", sqlRemoveJobs, into("[[1],[2]]"), false},
+			{"retry jobs", sqlAgainJobs, into(`[[1,1,0,1,0,""]]`), false},
+			{"dead jobs", `select id` + deadJobs, into("k", acme, 0, 0, 10), true},
+			{"erase reviews", sqlEraseReviews, into("[[1],[2]]"), false},
 			{"revive", sqlRevive, into(1, "k", "1", "", 1), false},
 		}
 		if !w.d.embedded {

@@ -139,7 +139,7 @@ func TestJobs(t *testing.T) {
 		if j.Tries != 2 {
 			t.Fatalf("%+v", j)
 		}
-		if err := s.RetryJob(ctx, j.ID, now.Add(time.Second), "no luck"); err != nil {
+		if err := s.EndJobs(ctx, JobEnd{Job: j, Retry: now.Add(time.Second), Reason: "no luck"}); err != nil {
 			t.Fatal(err)
 		}
 		take()
@@ -148,7 +148,7 @@ func TestJobs(t *testing.T) {
 		if err := s.FinishJob(ctx, list[1].ID); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.RetryJob(ctx, list[0].ID, time.Time{}, "given up"); err != nil {
+		if err := s.EndJobs(ctx, JobEnd{Job: list[0], Dead: true, Reason: "given up"}); err != nil {
 			t.Fatal(err)
 		}
 		now = now.Add(time.Hour)

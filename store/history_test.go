@@ -65,6 +65,11 @@ func (h *history) play(steps int) {
 			h.must(h.Suppress(h.ctx, acme, waihu.PhoneNumber(strconv.Itoa(13800000000+h.r.IntN(300))), "test", 0), nil)
 		case p < 36:
 			h.takeover()
+		case p < 42:
+			h.review()
+		case p < 43:
+			_, err := h.Regrade(h.ctx, acme, id)
+			h.must(err, nil)
 		default:
 			h.dial(tasks)
 		}
@@ -132,7 +137,7 @@ func (h *history) dial(tasks []waihu.TaskID) {
 			b.Outcome.Disposition, b.Status = waihu.OurFault, waihu.Failed
 		}
 		if b.Outcome.Disposition == waihu.Answered {
-			b.Outcome.AnswerAt, b.Outcome.Grade = h.now.Add(-time.Second), string("ABCDE"[h.r.IntN(5)])
+			b.Outcome.AnswerAt, b.Outcome.Grade, b.Review = h.now.Add(-time.Second), string("ABCDE"[h.r.IntN(5)]), h.r.IntN(2) == 0
 			for range h.r.IntN(25) {
 				b.Outcome.Transcript = append(b.Outcome.Transcript, waihu.Turn{Who: "callee", Text: "好"})
 			}
@@ -186,6 +191,34 @@ func (h *history) dial(tasks []waihu.TaskID) {
 			h.Fatalf("%s: the tick says %+v, the gauges %+v, %v", id, g, c.State, err)
 		}
 	}
+}
+
+// review takes some jobs that followed calls, and finishes, fails or forgets them.
+func (h *history) review() {
+	var done []Reviewed
+	var ends []JobEnd
+	for _, j := range h.take(waihu.JobReview, 1+h.r.IntN(20)) {
+		switch h.r.IntN(8) {
+		case 0:
+			ends = append(ends, JobEnd{Job: j, Retry: h.now.Add(-time.Minute), Free: h.r.IntN(2) == 0})
+			continue
+		case 1:
+			done = append(done, found(j, nil))
+			continue
+		}
+		v := &waihu.Review{Grade: []string{"", "A", "B"}[h.r.IntN(3)]}
+		for _, a := range []string{"x", "y", "z"}[:h.r.IntN(4)] {
+			v.Collected = append(v.Collected, waihu.CollectAnswer{Key: a, Hit: h.r.IntN(2) == 0, Option: h.r.IntN(2) == 0, Result: string("ab"[h.r.IntN(2)])})
+		}
+		x := found(j, v)
+		x.Again = h.r.IntN(2) == 0
+		done = append(done, x)
+		if h.r.IntN(4) == 0 {
+			done = append(done, x)
+		}
+	}
+	h.must(h.FinishReviews(h.ctx, done...), nil)
+	h.must(h.EndJobs(h.ctx, ends...), nil)
 }
 
 func key(c LiveCall) string { return fmt.Sprintf("%s/%d/%d", c.Task, c.Seq, c.Attempt) }

@@ -35,6 +35,10 @@ type Booking struct {
 	Undo    bool              // provably never left: the attempt is undone and the call row marked NeverLeft
 	Redial  bool              // this end spends one redial
 	Status  waihu.Disposition // what the number shows; NoOutcome: the outcome's disposition
+	// Review: agent or task want an answered call to be looked at afterwards. A job waihu.JobReview is added in the same
+	// commit, and the call.ended event says so.
+	Review       bool
+	AgentVersion int64 // AgentSpec.VersionID with which it is reviewed; 0: the newest
 }
 
 // RunRef names a run.
@@ -193,6 +197,8 @@ type Counts struct {
 	NotAnswered int                       // of Status, the rest that was dialled
 	Started     int                       // calls begun that left or may have left
 	TalkTime    time.Duration             // only between times
+	Hits        int                       // answered calls in which an answer to one of the agent's questions was found
+	Reviewing   int                       // calls whose review is still to come
 }
 
 // Suppression is a number that must not be called.

@@ -1,11 +1,14 @@
 package store
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
+
+	"waihu"
 )
 
 // recount is the whole truth about numbers, calls, gauges, events and runs as text, for comparing before and after.
@@ -59,6 +62,22 @@ func (w *world) checkGauges() {
 	count(`select task || ' ' || rounds from calls where outcome = 1`, byRounds)
 	count(`select task || ' ' from calls where outcome <> 17`, gaugeCalls)
 	count(`select task || ' ' || agent from calls where outcome <> 17`, byAgent)
+	count(`select c.task || ' ' || c.run from jobs j join calls c on cast(c.id as text) = j.key where j.kind = 'call.review'`, gaugeReviews)
+	w.rows(`select task || ' ' || body from reviews`, func(line string) {
+		task, body, _ := strings.Cut(line, " ")
+		var v waihu.Review
+		if err := json.Unmarshal([]byte(body), &v); err != nil {
+			w.Fatal(err)
+		}
+		if v.Hit() {
+			want[task+" "+gaugeHits+" "]++
+		}
+		for _, a := range v.Collected {
+			if a.Hit {
+				want[task+" "+gaugeAnswers+" "+a.Key+answerMark+a.Result]++
+			}
+		}
+	})
 	w.rows(`select task || ' ' || kind || ' ' || code || '|' || n from counts where n <> 0`, func(line string) {
 		key, n, _ := strings.Cut(line, "|")
 		got[key], _ = strconv.Atoi(n)
@@ -79,6 +98,11 @@ func (w *world) checkGauges() {
 	for _, q := range []string{
 		`select account || ' has ' || count(*) || ' events up to ' || max(n) from events group by account having count(*) <> max(n) or min(n) <> 1`,
 		`select task || ' has ' || count(*) || ' events up to ' || max(task_n) from events where task <> '' group by task having count(*) <> max(task_n) or min(task_n) <> 1`,
+		`select 'jobs ' || kind || ' of ' || account || ' are counted ' || waiting || ' and ' || dead from job_counts c
+			where waiting <> (select count(*) from jobs j where j.kind = c.kind and j.account = c.account and j.state = 0)
+			or dead <> (select count(*) from jobs j where j.kind = c.kind and j.account = c.account and j.state = 1)`,
+		`select 'jobs of ' || kind || ' and ' || account || ' are not counted' from jobs j
+			where not exists (select 1 from job_counts c where c.kind = j.kind and c.account = j.account)`,
 		`select 'number ' || task || '/' || seq || ' is in flight without a live call' from numbers n where state = 1
 			and not exists (select 1 from calls c where c.task = n.task and c.seq = n.seq and c.attempt = n.attempts and c.ended_at = 0)`,
 		`select 'call ' || id || ' is live and its number is not in flight' from calls c where ended_at = 0

@@ -224,6 +224,8 @@ func (t *tx) endRuns(b *batch, keys []runKey, now time.Time) (ended []RunRef, er
 			return nil, err
 		}
 		b.event(waihu.EventRunEnded, o.ref.account, o.ref.id, now, 0, runBody{Run: o.run, Reason: o.reason})
+		b.jobs = append(b.jobs, waihu.Job{Account: o.ref.account, Kind: waihu.JobSummary, Key: summaryKey(o.ref.id, o.run),
+			Body: jobBody(waihu.SummaryOrder{Task: o.ref.id, Run: o.run})})
 		ended = append(ended, RunRef{o.ref.id, o.run})
 	}
 	return ended, nil
@@ -352,7 +354,7 @@ func (s *Store) eraseTask(ctx context.Context, ref taskRef) error {
 			}
 		}
 		for _, sql := range []string{`delete from counts where task = $1`, `delete from runs where task = $1`, `delete from reservations where task = $1`,
-			`delete from task_lines where task = $1`, `delete from tasks where serial = $1`, `delete from heads where name = 'seq:' || cast($1 as bigint)`} {
+			`delete from task_lines where task = $1`, `delete from summaries where task = $1`, `delete from tasks where serial = $1`, `delete from heads where name = 'seq:' || cast($1 as bigint)`} {
 			if _, err := t.exec(sql, ref.serial); err != nil {
 				return false, err
 			}
@@ -384,6 +386,9 @@ func (t *tx) eraseCalls(task int64) (int64, error) {
 	}, sqlEraseCalls, task, erasePortion); err != nil {
 		return 0, err
 	}
+	if err := t.execRows(sqlEraseReviews, ids); err != nil {
+		return 0, err
+	}
 	return int64(len(ids)), t.execRows(sqlEraseDetails, ids)
 }
 
@@ -391,6 +396,7 @@ const (
 	sqlEraseNumbers = `delete from numbers where task = $1 and seq in (select seq from numbers where task = $1 order by seq limit $2)`
 	sqlEraseStats   = `delete from stats where task = $1 and minute in (select minute from stats where task = $1 order by minute limit $2)`
 	sqlEraseCalls   = `delete from calls where id in (select id from calls where task = $1 order by id limit $2) returning id`
+	sqlEraseReviews = `delete from reviews where call in (select cast(r.value->>0 as bigint) from {rows $1})`
 	sqlEraseDetails = `delete from call_details where call in (select cast(r.value->>0 as bigint) from {rows $1})`
 )
 

@@ -85,7 +85,8 @@ type Store struct {
 	mu    sync.Mutex
 	tasks map[waihu.TaskID]taskRef // never changes while the task exists
 	names map[int64]taskRef
-	low   map[int64]bound // per task: no fresh number lies before it
+	low   map[int64]bound            // per task: no fresh number lies before it
+	turns map[string]waihu.AccountID // by kind of job: whose turn was last
 
 	maintained atomic.Bool // Maintain runs
 	logWarned  time.Time   // Maintain's own
@@ -110,7 +111,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		o.MinFree = 200 << 20
 	}
 	s := &Store{o: o, now: o.Now, opened: time.Now().UnixNano(), log: o.Log, wake: make(chan struct{}, 1),
-		tasks: map[waihu.TaskID]taskRef{}, names: map[int64]taskRef{}, low: map[int64]bound{}}
+		tasks: map[waihu.TaskID]taskRef{}, names: map[int64]taskRef{}, low: map[int64]bound{}, turns: map[string]waihu.AccountID{}}
 	if len(o.Key) != 0 && len(o.Key) != 32 {
 		return nil, fmt.Errorf("open the ledger: the key has %d bytes, 32 were expected", len(o.Key))
 	}

@@ -37,6 +37,8 @@ type taskConfig struct {
 	RingTimeout time.Duration       `json:"ring_timeout,omitempty"`
 	Version     int64               `json:"agent_version,omitempty"`
 	Callers     []int64             `json:"callers,omitempty"`
+	Quality     string              `json:"quality_check,omitempty"`
+	Score       string              `json:"score_scheme,omitempty"`
 }
 
 // taskColumns are read by scanTask, from a table named or aliased tasks. Lines are in task_lines: loadTaskLines.
@@ -61,6 +63,7 @@ func scanTask(scan func(dest ...any) error, extra ...any) (waihu.Task, error) {
 	k.Routing, k.HoursID, k.Weekly, k.Zone, k.Pop, k.Interval = c.Routing, c.HoursID, c.Weekly, c.Zone, c.Pop, c.Interval
 	k.Redial, k.EndAction, k.Unknown, k.RingTimeout = c.Redial, c.EndAction, c.Unknown, c.RingTimeout
 	k.AgentVersion, k.Callers = c.Version, c.Callers
+	k.QualityCheck, k.ScoreScheme = c.Quality, c.Score
 	for _, h := range c.Holidays {
 		k.Holidays = append(k.Holidays, waihu.Period{From: at(h[0]), To: at(h[1])})
 	}
@@ -72,7 +75,8 @@ func scanTask(scan func(dest ...any) error, extra ...any) (waihu.Task, error) {
 // encodeTaskConfig is the column tasks.config of a task.
 func encodeTaskConfig(k *waihu.Task) (string, error) {
 	c := taskConfig{Routing: k.Routing, HoursID: k.HoursID, Weekly: k.Weekly, Zone: k.Zone, Pop: k.Pop, Interval: k.Interval,
-		Redial: k.Redial, EndAction: k.EndAction, Unknown: k.Unknown, RingTimeout: k.RingTimeout, Version: k.AgentVersion, Callers: k.Callers}
+		Redial: k.Redial, EndAction: k.EndAction, Unknown: k.Unknown, RingTimeout: k.RingTimeout, Version: k.AgentVersion, Callers: k.Callers,
+		Quality: clean(k.QualityCheck), Score: clean(k.ScoreScheme)}
 	for _, p := range k.Holidays {
 		c.Holidays = append(c.Holidays, [2]int64{ms(p.From), ms(p.To)})
 	}

@@ -321,12 +321,24 @@ func (b *taskBody) rest() {
 	k.EnableType = f.get("enable_type").number(0, 1000)
 	k.IsCallIn = f.get("is_call_in").number(0, 1)
 	k.Quality, k.Score = scalar(f.get("llm_intention_id")), scalar(f.get("score_scheme_id"))
+	b.t.QualityCheck, b.t.ScoreScheme = checkWord(k.Quality), checkWord(k.Score)
 	if n := f.get("background_id"); !n.blank() && n.text() != "0" {
 		k.Background = b.named(n, waihu.Background, "背景音")
 	}
 	if n := f.get("bridge_group_id"); n.has {
 		k.Bridge = b.named(n.need("转接组 id;不使用转接组时请不要传这个键"), waihu.BridgeGroup, "转接组")
 	}
+}
+
+// checkWord is the id of a check as the engine keeps it; 0 is what clients send for none.
+func checkWord(v any) string {
+	if v == nil {
+		return ""
+	}
+	if s := fmt.Sprint(v); s != "0" && s != "false" {
+		return s
+	}
+	return ""
 }
 
 func (b *taskBody) named(n node, kind waihu.NamedKind, what string) *int64 {
