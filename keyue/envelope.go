@@ -79,6 +79,12 @@ func explain(err error) *refusal {
 		return r
 	case errors.Is(err, waihu.ErrDiskFull):
 		return &refusal{http.StatusServiceUnavailable, updateFailed, "服务器磁盘空间不足,请联系管理员"}
+	case errors.Is(err, waihu.ErrNameTaken):
+		return refused(nameTaken, "机器人名称重复")
+	case errors.Is(err, waihu.ErrAgentOnline):
+		return refused(stateError, "机器人在线,请先下线")
+	case errors.Is(err, waihu.ErrAgentUsed):
+		return refused(stateError, "机器人正被外呼任务使用,请先停止或更换任务的机器人")
 	}
 	var e *waihu.Error
 	message := ""
@@ -130,10 +136,21 @@ func requestID() string {
 }
 
 // keyed is the one renderer of the agent API: it finds out who asks, reads the fields and writes the answer.
-func (s *server) keyed(h handler) http.Handler {
+func (s *server) keyed(h handler) http.Handler { return s.answer(s.accept, h, readForm) }
+
+// upload is keyed for a route that reads the body itself: only the query is in the fields.
+func (s *server) upload(h handler) http.Handler { return s.answer(s.accept, h, readQuery) }
+
+// talk is keyed for a dialogue, which asks for the token alone.
+func (s *server) talk(h handler) http.Handler { return s.answer(s.acceptToken, h, readForm) }
+
+func (s *server) answer(accept func(http.ResponseWriter, *http.Request) (*request, error), h handler, read func(*http.Request) (*form, error)) http.Handler {
 	return s.safe(func(w http.ResponseWriter, r *http.Request) error {
-		c, err := s.accept(w, r)
+		c, err := accept(w, r)
 		if err != nil {
+			return err
+		}
+		if c.form, err = read(r); err != nil {
 			return err
 		}
 		data, err := h(c)

@@ -40,8 +40,10 @@ type Options struct {
 	Preflight waihu.Preflight
 	// Recordings is the folder that holds the recordings; empty: there are none.
 	Recordings string
-	Log        *slog.Logger     // default: discard
-	Now        func() time.Time // default time.Now
+	// Check says what is wrong with an agent; it must hold before one is made here or goes online. nil: nothing is checked.
+	Check func(*waihu.AgentSpec) []waihu.Problem
+	Log   *slog.Logger     // default: discard
+	Now   func() time.Time // default time.Now
 	// Wake tells whoever works the jobs that there are new ones; nil: they are found in time.
 	Wake func()
 	// ErrorStatus is the HTTP status of a refused request, which the vendor's pages do not state. Default 400, as in the
@@ -51,6 +53,9 @@ type Options struct {
 	// PrintedTaskURL gives every asynchronous task the one taskUrl that the vendor's pages print,
 	// /api/v2/llm/document/import. By default each kind has its own, so that queryLevel 0 can tell them apart.
 	PrintedTaskURL bool
+	// TaskStatus is the taskStatus of an asynchronous task that waits, is being worked, is done, has failed. The vendor's
+	// scale is on no page that could be read. Default DefaultTaskStatus.
+	TaskStatus [4]int
 }
 
 func (o Options) orDefault() Options {
@@ -62,6 +67,12 @@ func (o Options) orDefault() Options {
 	}
 	if o.Wake == nil {
 		o.Wake = func() {}
+	}
+	if o.Check == nil {
+		o.Check = func(*waihu.AgentSpec) []waihu.Problem { return nil }
+	}
+	if o.TaskStatus == [4]int{} {
+		o.TaskStatus = DefaultTaskStatus
 	}
 	if o.ErrorStatus == 0 {
 		o.ErrorStatus = http.StatusBadRequest

@@ -27,12 +27,9 @@ type form struct {
 // readForm reads query and body. An empty body is no fields whatever its Content-Type says; the vendor's samples and
 // clients send JSON under any type or none.
 func readForm(r *http.Request) (*form, error) {
-	f := &form{values: map[string]any{}}
-	if err := f.query(r.URL.RawQuery); err != nil {
+	f, err := readQuery(r)
+	if err != nil {
 		return nil, err
-	}
-	if isMultipart(r) { // the one route that takes a file reads it itself
-		return f, nil
 	}
 	raw, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxBody))
 	var large *http.MaxBytesError
@@ -45,8 +42,9 @@ func readForm(r *http.Request) (*form, error) {
 	return f, f.body(raw)
 }
 
-func isMultipart(r *http.Request) bool {
-	return strings.HasPrefix(strings.ToLower(strings.TrimSpace(r.Header.Get("Content-Type"))), "multipart/")
+func readQuery(r *http.Request) (*form, error) {
+	f := &form{values: map[string]any{}}
+	return f, f.query(r.URL.RawQuery)
 }
 
 func (f *form) query(text string) error {

@@ -20,11 +20,35 @@ var prefixes = []string{"/open/v1/", "/core/v5/", "/online/core/v5/", "/api/v1/"
 var (
 	get  = []string{"GET"}
 	post = []string{"POST"}
+	both = []string{"GET", "POST"}
 )
 
 // routes is every route of the agent API; those of the AIOB family are in aiobRoutes.
 func (s *server) routes() []route {
-	return []route{}
+	return []route{
+		// Agents.
+		{get, "/open/v1/api/v3/agents", s.keyed((*request).agentList)},
+		{both, "/open/v1/api/v3/agents/detail", s.keyed((*request).agentDetail)},
+		{post, "/open/v1/api/v3/agents/create", s.keyed((*request).agentCreate)},
+		{post, "/open/v1/api/v3/agents/update", s.keyed((*request).agentUpdate)},
+		{post, "/open/v1/api/v3/agents/delete", s.keyed((*request).agentDelete)},
+		{post, "/open/v1/api/v3/agents/offline", s.keyed((*request).agentOffline)},
+		{post, "/open/v1/api/v3/agent/agents/offline", s.keyed((*request).agentOffline)}, // so in the page's sample
+		// Asynchronous tasks.
+		{post, "/open/v1/api/v2/task/create/agent_copy", s.keyed((*request).copyCreate)},
+		{post, "/open/v1/api/v2/task/create/agent_publish", s.keyed((*request).publishCreate)},
+		{post, "/open/v1/api/v2/task/create/llm_document_import", s.upload((*request).documentCreate)},
+		{get, "/open/v1/api/v2/task/openList", s.keyed((*request).openList)},
+		{both, "/open/v1/api/v2/llm/document/download", s.keyed((*request).documentDownload)},
+		{get, "/open/v1/api/v2/task/file", s.safe(s.file)}, // on the link alone
+		// The dialogue comes with the conversation: until then it says that there is none.
+		{post, "/core/v5/stream/query", s.talk((*request).noDialogue)},
+		{post, "/core/v5/block/query", s.talk((*request).noDialogue)},
+		{post, "/core/v5/end", s.talk((*request).noDialogue)},
+		{post, "/online/core/v5/stream/query", s.talk((*request).noDialogue)},
+		{post, "/online/core/v5/block/query", s.talk((*request).noDialogue)},
+		{post, "/online/core/v5/end", s.talk((*request).noDialogue)},
+	}
 }
 
 // nothing answers what no route takes: a wrong method on a known path is said to be one.

@@ -15,6 +15,10 @@ import (
 // window is how far the reader looks ahead to judge encoding and delimiter.
 const window = 64 << 10
 
+// Text is r, a text of any encoding that a Reader takes, as UTF-8. What cannot be decoded becomes U+FFFD, or passes
+// as it is behind a UTF-8 mark.
+func Text(r io.Reader) io.Reader { return decoded(bufio.NewReaderSize(r, window)) }
+
 // decoded returns r's text as UTF-8. A byte order mark decides; without one, text is
 // ASCII until its first other byte, and what follows that byte decides between UTF-8
 // and GB18030 (which contains GBK and GB2312). A file may be ASCII for a million rows
