@@ -26,6 +26,7 @@ type accountDoc struct {
 	Tokens      []tokenDoc   `json:"tokens"`
 	SubAccounts []accountDoc `json:"subaccounts"`
 	Keyue       *keyueDoc    `json:"keyue"`
+	Yunfu       *yunfuDoc    `json:"yunfu"`
 }
 
 type tokenDoc struct {
@@ -41,6 +42,15 @@ type keyueDoc struct {
 	TenantID string `json:"tenant_id"`
 }
 
+type yunfuDoc struct {
+	EncryptionKey string `json:"encryption_key"`
+}
+
+type priceDoc struct {
+	Minute string `json:"minute"`
+	Step   int    `json:"step"`
+}
+
 type lineDoc struct {
 	ID          string       `json:"id"`
 	Account     string       `json:"account"`
@@ -50,6 +60,7 @@ type lineDoc struct {
 	Concurrency *int         `json:"concurrency"`
 	CPS         int          `json:"cps"`
 	Expires     string       `json:"expires"`
+	Price       *priceDoc    `json:"price"`
 	Trunk       *waihu.Trunk `json:"trunk"`
 }
 

@@ -27,6 +27,9 @@ func (p *plan) buildLine(path string, x *lineDoc) {
 		p.add(join(path, "cps"), "%d is negative: 0 (no limit) or more was expected", x.CPS)
 	}
 	l.Expires = p.time(join(path, "expires"), x.Expires, p.zone(account))
+	if x.Price != nil {
+		l.Price = p.price(join(path, "price"), x.Price)
+	}
 	if x.Trunk == nil {
 		p.add(path, `a trunk was expected, such as {uri: "sip:203.0.113.5:5060"}`)
 	} else {
@@ -36,6 +39,18 @@ func (p *plan) buildLine(path string, x *lineDoc) {
 	}
 	p.lines[l.ID] = account
 	p.put("lines", "line", x.ID, path, account, l)
+}
+
+// price reads yuan with up to four decimals; no float is in between.
+func (p *plan) price(path string, x *priceDoc) waihu.Price {
+	whole, part, _ := strings.Cut(x.Minute, ".")
+	yuan, err := strconv.ParseInt(whole, 10, 64)
+	fraction, err2 := strconv.ParseUint((part + "0000")[:4], 10, 32)
+	if err != nil || err2 != nil || len(part) > 4 || yuan < 0 || yuan >= int64(store.MaxPrice/store.Yuan) {
+		p.add(join(path, "minute"), "%q: yuan for a minute of talk, 0 to %d with up to 4 decimals, was expected", x.Minute, store.MaxPrice/store.Yuan)
+	}
+	p.between(join(path, "step"), x.Step, 0, 3600, "seconds (0 and 60: every minute that has begun)")
+	return waihu.Price{Minute: yuan*int64(store.Yuan) + int64(fraction), Step: x.Step}
 }
 
 // checkPorts refuses lines for which the server has not enough RTP ports: a line that the file does not change

@@ -239,9 +239,17 @@ func (p *plan) buildAccount(path string, a *accountDoc, parent waihu.AccountID) 
 		account.Doors = map[string][]byte{"keyue": door}
 	}
 	p.accounts[id] = account
-	p.put("accounts", "account", a.ID, path, parent, account, "tokens", "subaccounts")
+	p.put("accounts", "account", a.ID, path, parent, account, "tokens", "subaccounts", "yunfu")
 	if k := a.Keyue; k != nil {
 		p.putToken(join(path, "keyue"), id, store.Token{Account: id, Name: "keyue", Scope: "keyue"}, k.Token)
+	}
+	if y := a.Yunfu; y != nil {
+		at := join(path, "yunfu")
+		p.secret(join(at, "encryption_key"), &y.EncryptionKey)
+		if _, err := store.ParseDoorKey(y.EncryptionKey); err != nil {
+			p.add(at, "encryption_key: %v", err)
+		}
+		p.put("tokens", "door key", a.ID+"/yunfu", at, id, store.DoorKey{Account: id, Door: "yunfu", Key: y.EncryptionKey})
 	}
 	for i := range tokens {
 		k, at := &tokens[i], index(join(path, "tokens"), i)

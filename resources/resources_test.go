@@ -486,3 +486,34 @@ func FuzzSpan(f *testing.F) {
 		}
 	})
 }
+
+// TestPriceAndKey: a line's price and a vendor's key arrive in the ledger, and what is wrong with them is said.
+func TestPriceAndKey(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	file := func(minute, step, key string) string {
+		return "accounts:\n  - {id: a, name: a, yunfu: {encryption_key: " + key + "}}\nlines:\n  - {id: l, name: l, concurrency: 1, price: {minute: " + minute + ", step: " + step + "}, trunk: {uri: \"sim:\"}}\n"
+	}
+	for _, c := range []struct {
+		minute, step, key string
+		want              waihu.Price
+	}{{`"0.12"`, "6", "0123456789abcdef", waihu.Price{Minute: 1200, Step: 6}}, {`"3"`, "0", "fedcba9876543210", waihu.Price{Minute: 30000}}, {`"0.0001"`, "60", "fedcba9876543210", waihu.Price{Minute: 1, Step: 60}}} {
+		if _, err := Apply(t.Context(), "f.yaml", []byte(file(c.minute, c.step, c.key)), options(s)); err != nil {
+			t.Fatal(err)
+		}
+		l, err := s.Line(t.Context(), "a", "l")
+		if err != nil || l.Price != c.want {
+			t.Errorf("price %+v, %v; want %+v", l.Price, err, c.want)
+		}
+		if k, err := s.DoorKey(t.Context(), "a", "yunfu"); err != nil || k != c.key {
+			t.Errorf("key %q, %v", k, err)
+		}
+	}
+	for _, c := range [][4]string{{`"0.12345"`, "6", "0123456789abcdef", "lines[0].price.minute"}, {`"-1"`, "6", "0123456789abcdef", "lines[0].price.minute"}, {`"1000"`, "6", "0123456789abcdef", "lines[0].price.minute"},
+		{`"x"`, "6", "0123456789abcdef", "lines[0].price.minute"}, {`"1"`, "-1", "0123456789abcdef", "lines[0].price.step"}, {`"1"`, "6", "short-secret", "accounts[0].yunfu"}} {
+		_, err := Apply(t.Context(), "f.yaml", []byte(file(c[0], c[1], c[2])), options(s))
+		if err == nil || !strings.Contains(err.Error(), c[3]) || strings.Contains(err.Error(), "short-secret") {
+			t.Errorf("%v: %v", c, err)
+		}
+	}
+}

@@ -101,6 +101,11 @@ func (t *tx) apply(r Resource) (created bool, err error) {
 		if err == nil { // another secret under the same name: the file has rotated it, the old one ends
 			_, err = t.exec(`delete from tokens where account = $1 and name = $2 and hash <> $3`, v.Account, v.Name, tokenHash(v.Secret))
 		}
+	case DoorKey:
+		created = missing(`select count(*) from door_keys where account = $1 and door = $2`, v.Account, v.Door)
+		if err == nil {
+			err = t.putDoorKey(v)
+		}
 	case waihu.Line:
 		created = missing(`select count(*) from lines where id = $1`, v.ID)
 		if err == nil {

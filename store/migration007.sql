@@ -28,3 +28,6 @@ create table balances_signed (account text primary key, amount bigint not null);
 insert into balances_signed (account, amount) select account, amount from balances;
 drop table balances;
 alter table balances_signed rename to balances;
+
+-- Keys by which a door and an account's client encrypt fields on the wire. secret: sealed
+create table door_keys (account text not null, door text not null, secret {bytes} not null, updated_at bigint not null, primary key (account, door));

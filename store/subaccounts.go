@@ -49,6 +49,7 @@ func (s *Store) DeleteSubAccount(ctx context.Context, parent, id waihu.AccountID
 		for _, sql := range []string{
 			`update tasks set deleted = 1, started = 0 where account = $1`,
 			`delete from tokens where account = $1`,
+			`delete from door_keys where account = $1`,
 			`delete from agent_versions where agent in (select id from agents where account = $1)`,
 			`delete from agents where account = $1`,
 			`delete from hours where account = $1`,

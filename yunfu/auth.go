@@ -23,6 +23,7 @@ type request struct {
 	user  waihu.Account // of the path, or the token's where the path names none: the main account
 	acts  waihu.Account // whose tasks are meant: user, or its sub-account named by sub_user_id
 	loc   *time.Location
+	keys  *codec // of acts, once it was asked for
 }
 
 // accept says who asks and reads the fields. Nothing of a request is looked at before its token is known, and

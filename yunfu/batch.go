@@ -36,6 +36,8 @@ type batchBody struct {
 	Pool    bool            `json:"pool,omitempty"`    // the rows go to the customer pool too
 	After   int64           `json:"after,omitempty"`   // the last customer that has been copied
 	Message string          `json:"message,omitempty"` // why it was given up
+	// Encrypted: the request was, and so is what is told of its numbers.
+	Encrypted bool `json:"encrypted,omitempty"`
 }
 
 func (b *batchBody) encode() []byte {
@@ -49,7 +51,7 @@ func (b *batchBody) encode() []byte {
 // numberAddAsync takes up to 200 rows. They are judged now, as the synchronous import judges them, and added in the
 // background; the answer's unique_id asks what became of them.
 func (s *server) numberAddAsync(c *request) (*answer, error) {
-	t, rows, skip, pool, err := c.importRows(maxAsyncRows)
+	t, rows, codec, skip, pool, err := c.importRows(maxAsyncRows)
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +59,7 @@ func (s *server) numberAddAsync(c *request) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	body.Pool = pool
+	body.Pool, body.Encrypted = pool, codec != nil
 	return s.batchAdd(c, store.Batch{Task: t.ID, Kind: batchImport, Total: len(rows)}, jobImport, body, good, "批量添加号码任务已提交")
 }
 
@@ -125,11 +127,15 @@ func (s *server) importJob(ctx context.Context, j waihu.Job) error {
 	if err != nil {
 		return s.batchFailed(ctx, j, b, err)
 	}
+	codec, err := s.batchCodec(ctx, b.Account, &body)
+	if err != nil {
+		return s.batchFailed(ctx, j, b, err)
+	}
 	late := map[int]bool{}
 	if j.Tries == 1 { // another import was faster
 		for _, i := range report.DuplicateRows {
 			late[i] = true
-			body.Errors = append(body.Errors, addError{i, string(rows[i].Phone), duplicateText})
+			body.Errors = append(body.Errors, addError{i, codec.seal(string(rows[i].Phone)), duplicateText})
 		}
 	}
 	part := store.BatchPart{Done: true, Numbers: []string{}}
@@ -163,6 +169,18 @@ func (s *server) batchFailed(ctx context.Context, j waihu.Job, b store.Batch, wh
 	b.State, b.Failed, b.Body = store.BatchFailed, b.Total-b.Done, body.encode()
 	s.Log.Error("batch given up", "batch", b.ID, "kind", b.Kind, "tries", j.Tries, "err", why)
 	return s.Store.SaveBatch(ctx, b, nil)
+}
+
+// batchCodec is how a batch's numbers are told.
+func (s *server) batchCodec(ctx context.Context, account waihu.AccountID, body *batchBody) (*codec, error) {
+	if !body.Encrypted {
+		return nil, nil
+	}
+	text, err := s.Store.DoorKey(ctx, account, Door)
+	if err != nil {
+		return nil, err
+	}
+	return newCodec(text)
 }
 
 func bodyOf(b *store.Batch) (body batchBody, err error) {

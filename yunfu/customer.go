@@ -112,15 +112,16 @@ func (s *server) customerCreate(c *request) (*answer, error) {
 
 // customerAddAsync takes up to 200 rows into the pool, in the background.
 func (s *server) customerAddAsync(c *request) (*answer, error) {
-	if err := c.plainText(c.form.get("encryption")); err != nil {
-		return nil, err
-	}
 	list, err := c.data(maxAsyncRows)
 	if err != nil {
 		return nil, err
 	}
+	k, err := c.codec()
+	if err != nil {
+		return nil, err
+	}
 	skip := c.form.get("skip_error").flag()
-	rows, err := c.rows(list, true, false)
+	rows, k, err := c.rows(list, k, true, false)
 	if err == nil {
 		err = c.form.err()
 	}
@@ -131,6 +132,7 @@ func (s *server) customerAddAsync(c *request) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	body.Encrypted = k != nil
 	return s.batchAdd(c, store.Batch{Kind: batchPool, Total: len(rows)}, jobPool, body, good, "批量导入客户公海任务已提交")
 }
 
@@ -151,12 +153,16 @@ func (s *server) poolJob(ctx context.Context, j waihu.Job) error {
 // customerFilter reads the filters that the pool's endpoints share.
 func (c *request) customerFilter() (f store.CustomerFilter, err error) {
 	form := c.form
+	k, err := c.codec()
+	if err != nil {
+		return f, err
+	}
 	for _, n := range form.get("phone", "phones").words() {
 		if !n.blank() {
-			f.Phones = append(f.Phones, lookup(n.text()))
+			f.Phones = append(f.Phones, lookup(k.opened(n)))
 		}
 	}
-	f.Email, f.Company = form.get("email").text(), form.get("company").text()
+	f.Email, f.Company = form.get("email").text(), k.opened(form.get("company"))
 	f.CreatedFrom, f.CreatedTo = form.get("created_at").between(c.loc)
 	f.CreatedTo = lastOf(f.CreatedTo)
 	for _, n := range form.get("operator").words() {
@@ -173,10 +179,7 @@ func (c *request) customerFilter() (f store.CustomerFilter, err error) {
 			f.Fields[id] = e.get("value").text()
 		}
 	}
-	if err := form.err(); err != nil {
-		return f, err
-	}
-	return f, c.plainText(form.get("encryption"))
+	return f, form.err()
 }
 
 func (s *server) customerList(c *request) (*answer, error) {
@@ -218,6 +221,10 @@ func (s *server) customers(c *request, f store.CustomerFilter) (*answer, error) 
 	if err := c.form.err(); err != nil {
 		return nil, err
 	}
+	codec, err := c.codec()
+	if err != nil {
+		return nil, err
+	}
 	list, total, err := s.Store.Customers(c.ctx, c.acts.ID, f)
 	if err != nil {
 		return nil, err
@@ -228,7 +235,7 @@ func (s *server) customers(c *request, f store.CustomerFilter) (*answer, error) 
 	}
 	data := []customerRow{}
 	for _, k := range list {
-		row := customerRow{ID: strconv.FormatInt(k.ID, 10), Phone: k.Phone, Name: k.Name, Email: k.Email, Company: k.Company, Sex: k.Sex, Sort: k.Sort,
+		row := customerRow{ID: strconv.FormatInt(k.ID, 10), Phone: codec.seal(k.Phone), Name: k.Name, Email: k.Email, Company: codec.seal(k.Company), Sex: k.Sex, Sort: k.Sort,
 			SourceID: k.Source, IndustryID: k.Industry, GradeID: k.Grade, Extra: textOrNull(k.Extra), Operator: operatorNames[k.Operator],
 			Components: []component{}, Created: stamp(k.CreatedAt, c.loc), Updated: stamp(k.UpdatedAt, c.loc)}
 		if k.Followed {
@@ -249,9 +256,6 @@ func (s *server) customers(c *request, f store.CustomerFilter) (*answer, error) 
 
 // customerDelete deletes nothing when nothing is named, as documented.
 func (s *server) customerDelete(c *request) (*answer, error) {
-	if err := c.plainText(c.form.get("encryption")); err != nil {
-		return nil, err
-	}
 	all, err := c.customerFilter()
 	if err != nil {
 		return nil, err

@@ -41,7 +41,7 @@ const duplicateText = "号码重复"
 // numberAdd imports up to 100 rows. Without skip_error the first bad row refuses all of them; duplicates are
 // bad rows unless a suffix makes them different.
 func (s *server) numberAdd(c *request) (*answer, error) {
-	t, rows, skip, pool, err := c.importRows(maxRows)
+	t, rows, codec, skip, pool, err := c.importRows(maxRows)
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +75,7 @@ func (s *server) numberAdd(c *request) (*answer, error) {
 			out.Errors = append(out.Errors, addError{i, r.given, r.bad.Error()})
 			continue
 		}
-		out.Numbers = append(out.Numbers, addNumber{string(r.number.Phone), r.number.Key})
+		out.Numbers = append(out.Numbers, addNumber{codec.seal(string(r.number.Phone)), codec.seal(r.number.Key)})
 	}
 	out.Success, out.Fail = len(out.Numbers), len(out.Errors)
 	return &answer{message: "批量添加号码成功", data: out}, nil
@@ -83,12 +83,12 @@ func (s *server) numberAdd(c *request) (*answer, error) {
 
 // importRows reads the rows of an import and judges each: what is wrong with it, and whether it is there already.
 // pool says that they go to the customer pool as well.
-func (c *request) importRows(most int) (t waihu.Task, rows []row, skip, pool bool, err error) {
-	if err = c.plainText(c.form.get("encryption")); err != nil {
-		return
-	}
+func (c *request) importRows(most int) (t waihu.Task, rows []row, k *codec, skip, pool bool, err error) {
 	list, err := c.data(most)
 	if err != nil {
+		return
+	}
+	if k, err = c.codec(); err != nil {
 		return
 	}
 	if t, err = c.task(); err != nil {
@@ -103,7 +103,7 @@ func (c *request) importRows(most int) (t waihu.Task, rows []row, skip, pool boo
 	if err = c.form.err(); err != nil {
 		return
 	}
-	if rows, err = c.rows(list, pool, suffix); err == nil {
+	if rows, k, err = c.rows(list, k, pool, suffix); err == nil {
 		err = c.markDuplicates(t.ID, rows)
 	}
 	return
@@ -147,14 +147,6 @@ func (c *request) data(most int) ([]node, error) {
 	return list, err
 }
 
-// plainText refuses an encrypted request: no codec is configured, and reading it as plain would store nonsense.
-func (c *request) plainText(n node) error {
-	if n.flag() {
-		return wrong("encryption", "该账户未启用接口加密,请传 false 或不传")
-	}
-	return c.form.err()
-}
-
 type row struct {
 	number store.NewNumber
 	given  string
@@ -162,8 +154,10 @@ type row struct {
 	bad    error
 }
 
-// rows reads each row by itself, so that a bad one can be skipped.
-func (c *request) rows(list []node, components, suffix bool) ([]row, error) {
+// rows reads each row by itself, so that a bad one can be skipped. Some pages place encryption inside them: the
+// codec that any of them asked for is that of the answer.
+func (c *request) rows(list []node, k *codec, components, suffix bool) ([]row, *codec, error) {
+	answer := k
 	rows := make([]row, len(list))
 	for i, n := range list {
 		own := &form{fields: c.form.fields}
@@ -174,23 +168,32 @@ func (c *request) rows(list []node, components, suffix bool) ([]row, error) {
 			n.v = map[string]any{"phone": n.v}
 		}
 		n = n.object()
-		r.given = n.get("phone", "number").need("号码").text()
-		if own.err() == nil {
-			r.bad = r.phone(suffix)
+		k := k
+		if e := n.get("encryption"); !e.blank() { // row wins
+			var err error
+			if k, err = c.codecOf(e); err != nil {
+				r.bad = err
+				continue
+			}
+			if k != nil {
+				answer = k
+			}
 		}
-		r.number.Data = numberData(n, components)
-		if err := c.plainText(n.get("encryption")); err != nil && r.bad == nil {
-			r.bad = err
+		phone := n.get("phone", "number").need("号码")
+		r.given = phone.text()
+		if plain := k.opened(phone); own.err() == nil {
+			r.bad = r.phone(plain, suffix)
 		}
+		r.number.Data = numberData(n, k, components)
 		if own.err() != nil {
 			r.bad = own.err()
 		}
 	}
-	return rows, nil
+	return rows, answer, nil
 }
 
-func (r *row) phone(suffix bool) error {
-	phone, err := waihu.ParsePhone(r.given)
+func (r *row) phone(text string, suffix bool) error {
+	phone, err := waihu.ParsePhone(text)
 	if err != nil {
 		return wrong(r.path, "号码格式不正确,应为 3 到 20 位数字,可带前缀 +")
 	}
@@ -212,7 +215,7 @@ func randomSuffix() string {
 	return string(b[:])
 }
 
-func numberData(n node, components bool) waihu.NumberData {
+func numberData(n node, k *codec, components bool) waihu.NumberData {
 	d := waihu.NumberData{Extra: n.get("extra").short(1000), Route: n.get("control_select_robot").short(200),
 		Sort: n.get("sort").number(-1<<31, 1<<31-1)}
 	set := func(key, value string) {
@@ -225,6 +228,12 @@ func numberData(n node, components bool) waihu.NumberData {
 		d.Vars[key] = value
 	}
 	for _, key := range rowFields {
+		if key == "company" && k != nil {
+			field := n.get(key)
+			field.v = k.opened(field)
+			set(key, field.short(500))
+			continue
+		}
 		set(key, n.get(key).short(500))
 	}
 	list := n.get("components").list()

@@ -12,28 +12,28 @@ import (
 // numberRow is a number in lists. The vendor's row is not known; where its call records have a column of
 // the same meaning this has its name.
 type numberRow struct {
-	ID         string            `json:"id"`
-	TaskID     waihu.TaskID      `json:"task_id"`
-	Number     string            `json:"number"`
-	Phone      waihu.PhoneNumber `json:"phone"`
-	Status     int               `json:"status"`
-	StatusStr  string            `json:"status_str"`
-	Calling    bool              `json:"call_status"`
-	Intention  int               `json:"intention_results"`
-	CallTimes  int               `json:"call_times"`
-	RedialTime int               `json:"redial_times"`
-	NextCallAt any               `json:"next_call_at"`
-	CallID     any               `json:"callid"`
-	Name       string            `json:"name"`
-	Company    string            `json:"company"`
-	Email      string            `json:"email"`
-	Sex        int               `json:"sex"`
-	Extra      any               `json:"extra"`
-	Sort       int               `json:"sort"`
-	Route      string            `json:"control_select_robot"`
-	Components []component       `json:"components"`
-	Created    string            `json:"created_at"`
-	Updated    string            `json:"updated_at"`
+	ID         string       `json:"id"`
+	TaskID     waihu.TaskID `json:"task_id"`
+	Number     string       `json:"number"`
+	Phone      string       `json:"phone"`
+	Status     int          `json:"status"`
+	StatusStr  string       `json:"status_str"`
+	Calling    bool         `json:"call_status"`
+	Intention  int          `json:"intention_results"`
+	CallTimes  int          `json:"call_times"`
+	RedialTime int          `json:"redial_times"`
+	NextCallAt any          `json:"next_call_at"`
+	CallID     any          `json:"callid"`
+	Name       string       `json:"name"`
+	Company    string       `json:"company"`
+	Email      string       `json:"email"`
+	Sex        int          `json:"sex"`
+	Extra      any          `json:"extra"`
+	Sort       int          `json:"sort"`
+	Route      string       `json:"control_select_robot"`
+	Components []component  `json:"components"`
+	Created    string       `json:"created_at"`
+	Updated    string       `json:"updated_at"`
 }
 
 type component struct {
@@ -54,11 +54,11 @@ func componentsOf(d *waihu.NumberData) []component {
 	return list
 }
 
-func (c *request) numberRow(n *waihu.Number) numberRow {
+func (c *request) numberRow(n *waihu.Number, k *codec) numberRow {
 	code := statusOf(n.Outcome)
-	r := numberRow{ID: itoa(int(n.Seq)), TaskID: n.Task, Number: n.Key, Phone: n.Phone, Status: code, StatusStr: statusNames[code],
+	r := numberRow{ID: itoa(int(n.Seq)), TaskID: n.Task, Number: k.seal(n.Key), Phone: k.seal(string(n.Phone)), Status: code, StatusStr: statusNames[code],
 		Calling: n.State == waihu.NumberInFlight, Intention: levelOf(n.Grade), CallTimes: n.Attempts, RedialTime: n.Redials,
-		Name: n.Data.Vars["name"], Company: n.Data.Vars["company"], Email: n.Data.Vars["email"], Extra: textOrNull(n.Data.Extra), Sort: n.Data.Sort,
+		Name: n.Data.Vars["name"], Company: k.seal(n.Data.Vars["company"]), Email: n.Data.Vars["email"], Extra: textOrNull(n.Data.Extra), Sort: n.Data.Sort,
 		Route: n.Data.Route, Components: componentsOf(&n.Data), Created: stamp(n.CreatedAt, c.loc), Updated: stamp(n.UpdatedAt, c.loc)}
 	if sex, ok := digits(n.Data.Vars["sex"], 1); ok {
 		r.Sex = sex
@@ -73,14 +73,15 @@ func (c *request) numberRow(n *waihu.Number) numberRow {
 }
 
 func (s *server) numberList(c *request) (*answer, error) {
-	if err := c.plainText(c.form.get("encryption")); err != nil {
+	codec, err := c.codec()
+	if err != nil {
 		return nil, err
 	}
 	p := c.page()
 	f := store.NumberFilter{Status: c.statuses(), Page: p.page, PerPage: p.per,
 		CreatedFrom: c.form.get("start_at").when(c.loc, false), CreatedTo: lastOf(c.form.get("end_at").when(c.loc, true))}
 	if n := c.form.get("keyword", "phone"); !n.blank() {
-		f.Phones = []string{lookup(n.text())}
+		f.Phones = []string{lookup(codec.opened(n))}
 	}
 	if err := c.form.err(); err != nil {
 		return nil, err
@@ -91,16 +92,21 @@ func (s *server) numberList(c *request) (*answer, error) {
 	}
 	data := make([]numberRow, len(list))
 	for i := range list {
-		data[i] = c.numberRow(&list[i])
+		data[i] = c.numberRow(&list[i], codec)
 	}
 	return &answer{message: "返回号码列表成功", data: data, meta: p.meta(total)}, nil
 }
 
 func (s *server) numberDetail(c *request) (*answer, error) {
-	if err := c.plainText(c.form.get("encryption")); err != nil {
+	codec, err := c.codec()
+	if err != nil {
 		return nil, err
 	}
-	phone := lookup(c.r.PathValue("phone"))
+	given, ok := codec.open(c.r.PathValue("phone"))
+	if !ok {
+		return nil, wrong("phone", notDecrypted)
+	}
+	phone := lookup(given)
 	list, err := s.Store.NumbersByPhone(c.ctx, c.acts.ID, c.taskID(), phone)
 	if err != nil {
 		return nil, c.noTask(err)
@@ -112,11 +118,12 @@ func (s *server) numberDetail(c *request) (*answer, error) {
 	if best < 0 {
 		best = len(list) - 1 // the latest of those that share it under suffixes
 	}
-	return &answer{message: "返回号码详情成功", data: c.numberRow(&list[best])}, nil
+	return &answer{message: "返回号码详情成功", data: c.numberRow(&list[best], codec)}, nil
 }
 
 func (s *server) numberDelete(c *request) (*answer, error) {
-	if err := c.plainText(c.form.get("encryption")); err != nil {
+	codec, err := c.codec()
+	if err != nil {
 		return nil, err
 	}
 	var phones []string
@@ -124,7 +131,7 @@ func (s *server) numberDelete(c *request) (*answer, error) {
 		if _, ok := n.unwrapped().v.(map[string]any); ok {
 			n = n.object().get("phone", "number")
 		}
-		phones = append(phones, lookup(n.need("号码").text()))
+		phones = append(phones, lookup(codec.opened(n.need("号码"))))
 	}
 	if err := c.form.err(); err != nil {
 		return nil, err
@@ -141,7 +148,8 @@ func (s *server) numberDelete(c *request) (*answer, error) {
 
 // numberReset makes numbers fresh again; without any filter all of them (ours).
 func (s *server) numberReset(c *request) (*answer, error) {
-	if err := c.plainText(c.form.get("encryption")); err != nil {
+	codec, err := c.codec()
+	if err != nil {
 		return nil, err
 	}
 	from, to := c.form.get("start_at"), c.form.get("end_at")
@@ -150,11 +158,11 @@ func (s *server) numberReset(c *request) (*answer, error) {
 	}
 	f := store.NumberFilter{Status: c.statuses(), CreatedFrom: from.when(c.loc, false), CreatedTo: lastOf(to.when(c.loc, true))}
 	for _, n := range c.form.get("phones").words() {
-		f.Phones = append(f.Phones, lookup(n.need("号码").text()))
+		f.Phones = append(f.Phones, lookup(codec.opened(n.need("号码"))))
 	}
 	nobody := false
 	if n := c.form.get("keyword"); !n.blank() {
-		one := lookup(n.text())
+		one := lookup(codec.opened(n))
 		nobody = len(f.Phones) > 0 && !slices.Contains(f.Phones, one) // both filters hold
 		f.Phones = []string{one}
 	}

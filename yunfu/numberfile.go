@@ -46,9 +46,19 @@ func (s *server) downloadNumbers(c *request) (*answer, error) {
 }
 
 func (s *server) sendBatch(c *request, account waihu.AccountID, id string) error {
-	if _, err := s.Store.Batch(c.ctx, account, id); waihu.ErrorCode(err) == waihu.ENotFound {
+	b, err := s.Store.Batch(c.ctx, account, id)
+	if waihu.ErrorCode(err) == waihu.ENotFound {
 		return noLink
-	} else if err != nil {
+	}
+	var body batchBody
+	if err == nil {
+		body, err = bodyOf(&b)
+	}
+	if err != nil {
+		return err
+	}
+	codec, err := s.batchCodec(c.ctx, account, &body)
+	if err != nil {
 		return err
 	}
 	parts, err := s.Store.BatchParts(c.ctx, account, id)
@@ -58,7 +68,9 @@ func (s *server) sendBatch(c *request, account waihu.AccountID, id string) error
 	var numbers []string
 	for _, p := range parts {
 		if p.Done {
-			numbers = append(numbers, p.Numbers...)
+			for _, n := range p.Numbers {
+				numbers = append(numbers, codec.seal(n))
+			}
 		}
 	}
 	f := numberFile{w: c.w}

@@ -30,7 +30,7 @@ func (s *server) customerToTask(c *request) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.batchAdd(c, store.Batch{Task: t.ID, Kind: batchMoved, Total: total}, jobToTask, batchBody{User: c.user.ID}, f, "客户公海导入任务已提交")
+	return s.batchAdd(c, store.Batch{Task: t.ID, Kind: batchMoved, Total: total}, jobToTask, batchBody{User: c.user.ID, Encrypted: c.keys != nil}, f, "客户公海导入任务已提交")
 }
 
 // toTaskJob goes through the pool in portions. Each is planned in the ledger before its numbers are added, so that
