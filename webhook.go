@@ -1,6 +1,12 @@
 package waihu
 
-import "time"
+import (
+	"context"
+	"encoding/base64"
+	"net/http"
+	"strings"
+	"time"
+)
 
 // Endpoint is an address of a customer that is told what happens: events of its account (a main account's also of its
 // sub-accounts) in the shape of a door, in order, at least once.
@@ -13,9 +19,45 @@ type Endpoint struct {
 	Kinds   []EventKind // only these kinds; empty: all that the door's shape knows
 	// Authorization is sent as the header of that name; empty: none. Sealed in the ledger, never printed.
 	Authorization string
-	// Secret signs the bodies (standard-webhooks for native); empty: unsigned. Sealed in the ledger, never printed.
+	// Secret signs the bodies as standard-webhooks does: whsec_ and base64 of 24 to 64 bytes; empty: unsigned.
+	// Sealed in the ledger, never printed.
 	Secret    string
 	Remark    string
 	CreatedAt time.Time
 	UpdatedAt time.Time
 }
+
+// DoorNative is the door of our own API and of our own shape of callbacks.
+const DoorNative = "native"
+
+// Payload is one POST to an endpoint.
+type Payload struct {
+	Body        []byte // nil: there is nothing to send
+	ContentType string // empty: application/json
+	Header      http.Header
+	// Accept judges the answer (body: at most its first 64 KiB); an error means the delivery failed, and its text, which must not
+	// hold what the body says, is kept as the reason. nil: any 2xx is good.
+	Accept func(status int, body []byte) error
+}
+
+// Shape is how a door tells of events: it makes one POST of the first n ≥ 1 of events (at least one, in order, each
+// of the endpoint's task and kinds) and returns n. A nil Body means that there is nothing to tell of these n. The events
+// are of one account, which may be a sub-account of the endpoint's. It must give the same for the same events, because what
+// failed is shaped again; an error means try again later.
+type Shape func(ctx context.Context, e Endpoint, events []Event) (Payload, int, error)
+
+// secretPrefix begins a standard-webhooks secret as text.
+const secretPrefix = "whsec_"
+
+// WebhookKey is the key of an Endpoint's Secret.
+func WebhookKey(secret string) ([]byte, error) {
+	text, ok := strings.CutPrefix(secret, secretPrefix)
+	key, err := base64.StdEncoding.DecodeString(text)
+	if !ok || err != nil || len(key) < 24 || len(key) > 64 {
+		return nil, FieldErrorf("secret", "whsec_ followed by base64 of 24 to 64 random bytes was expected")
+	}
+	return key, nil
+}
+
+// WebhookSecret is the text of a key of 24 to 64 bytes.
+func WebhookSecret(key []byte) string { return secretPrefix + base64.StdEncoding.EncodeToString(key) }

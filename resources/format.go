@@ -15,6 +15,7 @@ type fileDoc struct {
 	ScoreSchemes  []namedDoc   `json:"score_schemes"`
 	Agents        []agentDoc   `json:"agents"`
 	Tasks         []taskDoc    `json:"tasks"`
+	Webhooks      []webhookDoc `json:"webhooks"`
 }
 
 type accountDoc struct {
@@ -25,8 +26,21 @@ type accountDoc struct {
 	Zone        string       `json:"zone"`
 	Tokens      []tokenDoc   `json:"tokens"`
 	SubAccounts []accountDoc `json:"subaccounts"`
+	Webhooks    []webhookDoc `json:"webhooks"`
 	Keyue       *keyueDoc    `json:"keyue"`
 	Yunfu       *yunfuDoc    `json:"yunfu"`
+}
+
+type webhookDoc struct {
+	ID            int64    `json:"id"`
+	Account       string   `json:"account"`
+	Door          string   `json:"door"` // native, yunfu, voicefox, keyue
+	URL           string   `json:"url"`
+	Task          string   `json:"task"`
+	Kinds         []string `json:"kinds"`
+	Authorization string   `json:"authorization"`
+	Secret        string   `json:"secret"`
+	Remark        string   `json:"remark"`
 }
 
 type tokenDoc struct {

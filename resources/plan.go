@@ -41,7 +41,7 @@ type planned struct {
 }
 
 // kinds are the report's lines, in order.
-var kinds = []string{"accounts", "tokens", "lines", "calling_hours", "backgrounds", "redial_rules", "bridge_groups", "quality_checks", "score_schemes", "agents", "tasks"}
+var kinds = []string{"accounts", "tokens", "lines", "calling_hours", "backgrounds", "redial_rules", "bridge_groups", "quality_checks", "score_schemes", "agents", "tasks", "webhooks"}
 
 // build checks everything and fills the list.
 func (p *plan) build(f *fileDoc) error {
@@ -68,6 +68,7 @@ func (p *plan) build(f *fileDoc) error {
 	for i := range f.Tasks {
 		p.buildTask(index("tasks", i), &f.Tasks[i])
 	}
+	p.buildWebhooks(f)
 	return p.err
 }
 

@@ -63,7 +63,7 @@ func TestFixture(t *testing.T) {
 	r, err := ApplyFile(ctx, fixture, options(s))
 	must(t, err)
 	want := Report{{"accounts", 4, 0, 0}, {"tokens", 3, 0, 0}, {"lines", 3, 0, 0}, {"calling_hours", 3, 0, 0}, {"backgrounds", 4, 0, 0}, {"redial_rules", 2, 0, 0},
-		{"bridge_groups", 1, 0, 0}, {"quality_checks", 2, 0, 0}, {"score_schemes", 1, 0, 0}, {"agents", 12, 0, 0}, {"tasks", 1, 0, 0}}
+		{"bridge_groups", 1, 0, 0}, {"quality_checks", 2, 0, 0}, {"score_schemes", 1, 0, 0}, {"agents", 12, 0, 0}, {"tasks", 1, 0, 0}, {"webhooks", 0, 0, 0}}
 	if !reflect.DeepEqual(r, want) {
 		t.Errorf("got\n%swant\n%s", r, want)
 	}
@@ -514,6 +514,41 @@ func TestPriceAndKey(t *testing.T) {
 		_, err := Apply(t.Context(), "f.yaml", []byte(file(c[0], c[1], c[2])), options(s))
 		if err == nil || !strings.Contains(err.Error(), c[3]) || strings.Contains(err.Error(), "short-secret") {
 			t.Errorf("%v: %v", c, err)
+		}
+	}
+}
+
+func TestWebhooks(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	const file = `
+accounts:
+  - {id: a, name: A, webhooks: [{id: 1, url: "https://example.com/a", door: yunfu, authorization: "env:TOKEN"}], subaccounts: [{id: b, name: B, webhooks: [{id: 2, url: "https://example.com/b", kinds: [call.ended]}]}]}
+webhooks:
+  - {id: 3, account: b, url: "https://example.com/c", secret: "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwAAAA", remark: r}
+`
+	apply(t, s, file)
+	if r := apply(t, s, file); r.Wrote() {
+		t.Errorf("the same file again wrote: %s", r)
+	}
+	apply(t, s, strings.Replace(file, "example.com/a", "example.com/aa", 1))
+	list, err := s.AllEndpoints(t.Context())
+	must(t, err)
+	if len(list) != 3 || list[0].URL != "https://example.com/aa" || list[0].Account != "a" || list[0].Door != "yunfu" || !list[0].HasAuthorization || list[1].Account != "b" || list[1].Kinds[0] != "call.ended" ||
+		list[2].Account != "b" || list[2].Door != waihu.DoorNative || !list[2].HasSecret {
+		t.Errorf("%+v", list)
+	}
+	for text, want := range map[string]string{
+		`{id: 4, url: "ftp://x"}`:                                  "http",
+		`{id: 4, url: "https://x.com", door: other}`:               "door",
+		`{id: 4, url: "https://x.com", secret: abc}`:               "whsec_",
+		`{url: "https://x.com"}`:                                   "id",
+		`{id: 4, url: "https://x.com", account: none}`:             "no account",
+		`{id: 4, url: "https://x.com", task: none}`:                "no task",
+		`{id: 4, url: "https://x.com", authorization: "env:NONE"}`: "NONE",
+	} {
+		if _, err := Apply(t.Context(), "test.yaml", []byte("webhooks: ["+text+"]"), options(s)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", text, err)
 		}
 	}
 }

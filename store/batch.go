@@ -209,6 +209,12 @@ func (t *tx) flushEvents(events []waihu.Event) error {
 		}
 		list = append(list, []any{e.Account, next[eventsHead(e.Account)], e.Task, taskN, ms(e.At), e.Kind, int64(e.Call), string(e.Body)})
 	}
+	if t.heads == nil {
+		t.heads = map[waihu.AccountID]int64{}
+	}
+	for _, e := range events {
+		t.heads[e.Account] = next[eventsHead(e.Account)]
+	}
 	return t.execRows(sqlEvents, list)
 }
 

@@ -8,7 +8,7 @@ import (
 )
 
 // Resource is one thing that an apply file says. Value is a waihu.Account, Credential, waihu.Line,
-// waihu.CallingHours, waihu.RedialRule, waihu.Named, waihu.AgentSpec or waihu.Task. A task without Weekly
+// waihu.CallingHours, waihu.RedialRule, waihu.Named, waihu.AgentSpec, waihu.Task or waihu.Endpoint. A task without Weekly
 // copies the calling hours that HoursID names.
 type Resource struct {
 	Kind   string // what Digests and reports call it
@@ -76,6 +76,7 @@ func (s *Store) Apply(ctx context.Context, list []Resource) (created []bool, err
 		return nil, err
 	}
 	s.wakeOwner()
+	s.endpointsChanged()
 	return created, nil
 }
 
@@ -135,6 +136,11 @@ func (t *tx) apply(r Resource) (created bool, err error) {
 		created = missing(`select count(*) from tasks where id = $1`, v.ID)
 		if err == nil {
 			err = t.applyTask(v, created)
+		}
+	case waihu.Endpoint:
+		created = missing(`select count(*) from endpoints where id = $1`, v.ID)
+		if err == nil {
+			err = t.putEndpoint(&v, 0)
 		}
 	default:
 		err = fmt.Errorf("%s %s: a %T cannot be applied", r.Kind, r.ID, r.Value)

@@ -16,18 +16,21 @@ func (s *Store) Events(ctx context.Context, account waihu.AccountID, after int64
 	}
 	err = s.read(ctx, func(t *tx) error {
 		return t.each(func(scan func(...any) error) error {
-			e := waihu.Event{Account: account}
-			var when int64
-			var body string
-			if err := scan(&e.N, &e.Task, &e.TaskN, &when, &e.Kind, &e.Call, &body); err != nil {
-				return err
-			}
-			e.At, e.Body = at(when), []byte(body)
+			e, err := scanEvent(account, scan)
 			list = append(list, e)
-			return nil
+			return err
 		}, sqlReadEvents, account, after, limit)
 	})
 	return list, err
+}
+
+func scanEvent(account waihu.AccountID, scan func(dest ...any) error) (waihu.Event, error) {
+	e := waihu.Event{Account: account}
+	var when int64
+	var body string
+	err := scan(&e.N, &e.Task, &e.TaskN, &when, &e.Kind, &e.Call, &body)
+	e.At, e.Body = at(when), []byte(body)
+	return e, err
 }
 
 const sqlReadEvents = `select n, task, task_n, at, kind, call, body from events where account = $1 and n > $2 order by n limit $3`

@@ -49,9 +49,6 @@ func (w *tickWork) pop() error {
 		if err != nil {
 			return err
 		}
-		if err := w.markSuppressed(ref.account, found); err != nil {
-			return err
-		}
 		if len(found) < p.Limit {
 			w.res.Exhausted[p.Task] = true
 		}

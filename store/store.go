@@ -88,6 +88,7 @@ type Store struct {
 	low   map[int64]bound            // per task: no fresh number lies before it
 	turns map[string]waihu.AccountID // by kind of job: whose turn was last
 
+	notice     atomic.Pointer[Notice]
 	maintained atomic.Bool // Maintain runs
 	logWarned  time.Time   // Maintain's own
 
@@ -153,9 +154,6 @@ func (s *Store) open(ctx context.Context) error {
 		return errors.New("the database address must begin with postgres://")
 	}
 	if err := s.migrate(ctx); err != nil {
-		return err
-	}
-	if err := s.checkSums(ctx); err != nil {
 		return err
 	}
 	if s.d.embedded {

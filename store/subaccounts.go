@@ -7,7 +7,7 @@ import (
 )
 
 // DeleteSubAccount removes a sub-account of parent with its tokens, agents, hours and rules, and its tasks with their
-// numbers and calls, its customers and its money; its events stay. From the commit on nobody sees it; what is large goes in slices, and
+// numbers and calls, its customers, endpoints and its money; its events stay. From the commit on nobody sees it; what is large goes in slices, and
 // Maintain finishes what was interrupted. It is refused while a run of its tasks has not ended, and while it owns
 // lines: other tasks may depend on them.
 func (s *Store) DeleteSubAccount(ctx context.Context, parent, id waihu.AccountID) error {
@@ -45,6 +45,9 @@ func (s *Store) DeleteSubAccount(ctx context.Context, parent, id waihu.AccountID
 				return err
 			}
 			refs = append(refs, k.ref())
+		}
+		if err := t.removeEndpoints(id); err != nil {
+			return err
 		}
 		for _, sql := range []string{
 			`update tasks set deleted = 1, started = 0 where account = $1`,

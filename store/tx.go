@@ -16,6 +16,8 @@ type tx struct {
 	s   *Store
 	c   conn
 	ctx context.Context
+
+	heads map[waihu.AccountID]int64 // the last numbers of accounts that got events
 }
 
 // update runs f in one write transaction and commits it. The context counts until the turn has
@@ -74,6 +76,7 @@ func (s *Store) updateThen(ctx context.Context, u urgency, f func(t *tx) error, 
 	if after != "" {
 		s.crash(after)
 	}
+	s.eventsWritten(t.heads)
 	return nil
 }
 

@@ -6,22 +6,23 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"maps"
 	"net"
 	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
 
 	"waihu"
 	"waihu/agent"
+	"waihu/api"
 	"waihu/call"
 	"waihu/carrier"
-	"waihu/keyue"
+	"waihu/egress"
 	"waihu/line"
 	"waihu/live"
 	"waihu/media"
@@ -30,6 +31,7 @@ import (
 	"waihu/sip"
 	"waihu/speech"
 	"waihu/store"
+	"waihu/webhook"
 	"waihu/wrapup"
 	"waihu/yunfu"
 )
@@ -48,6 +50,8 @@ type server struct {
 	sched  *schedule.Scheduler
 	ahead  *lookahead
 	jobs   *queue.Queue
+	out    *egress.Client // for addresses that tenants gave
+	hooks  *webhook.Deliverer
 	http   net.Listener
 	admin  net.Listener
 
@@ -88,6 +92,10 @@ func (s *server) open(ctx context.Context, env func(string) (string, bool), out 
 	if s.voice, err = newVoice(cfg); err != nil {
 		return err
 	}
+	if s.out, err = newEgress(cfg); err != nil {
+		return err
+	}
+	s.hooks = s.newDeliverer()
 	if cfg.Apply != "" {
 		raw, err := os.ReadFile(cfg.Apply)
 		if err != nil {
@@ -185,9 +193,7 @@ func (s *server) openPorts(cfg config, lines []waihu.Line) error {
 	s.sched = schedule.New(schedule.Options{Store: s.store, Place: s.lines, Agent: s.store.Agent, AgentVersion: s.store.AgentVersion, Owner: s.store.Owner(), Publish: s.publish, Log: s.log,
 		Crash: cfg.crash})
 	s.ahead = newLookahead(s.store, s.voice, s.sched.Health, s.log)
-	handlers := yunfu.Jobs(s.vendor())
-	maps.Copy(handlers, keyue.Jobs(s.keyue()))
-	s.jobs = queue.New(queue.Options{Store: s.store, Handle: handlers, GaveUp: keyue.GaveUp(s.keyue()), Log: s.log})
+	s.jobs = queue.New(queue.Options{Store: s.store, Handle: yunfu.Jobs(s.vendor()), Log: s.log})
 	if s.http, err = net.Listen("tcp", cfg.HTTP); err != nil {
 		return listenError("--http", cfg.HTTP, err)
 	}
@@ -226,10 +232,6 @@ func (s *server) preflight(ctx context.Context, t waihu.Task) []waihu.Problem {
 		spec, err := s.store.TaskAgent(ctx, &t, id)
 		if err != nil {
 			problems = append(problems, waihu.Problem{Field: "agent", Message: fmt.Sprintf("agent %s: %v", id, err)})
-			continue
-		}
-		if spec.State != waihu.AgentOnline {
-			problems = append(problems, waihu.Problem{Field: "agent", Message: fmt.Sprintf("agent %s (%s) is offline: publish it before it calls", id, spec.Name)})
 			continue
 		}
 		if err := agent.Usable(&spec); err != nil {
@@ -271,7 +273,7 @@ func (s *server) vendor() yunfu.Options {
 // handler serves health and the doors. It is no ServeMux: one would answer a path with a doubled slash by a
 // redirect, on which many clients drop the body; the doors tidy such paths themselves.
 func (s *server) handler() http.Handler {
-	vendor, keyueDoor := yunfu.New(s.vendor()), keyue.New(s.keyue())
+	vendor, native := yunfu.New(s.vendor()), api.New(s.native())
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/healthz":
@@ -283,8 +285,8 @@ func (s *server) handler() http.Handler {
 			}
 			fmt.Fprintln(w, "ready")
 		default:
-			if keyue.Owns(r.URL.Path) {
-				keyueDoor.ServeHTTP(w, r)
+			if strings.HasPrefix(r.URL.Path, api.Prefix) {
+				native.ServeHTTP(w, r)
 				return
 			}
 			vendor.ServeHTTP(w, r)
@@ -315,7 +317,7 @@ func (s *server) run(ctx context.Context, signals <-chan os.Signal) error {
 	}
 	asked, stopAsked := context.WithCancel(work) // what the command line asked for
 	defer stopAsked()
-	api := &http.Server{Handler: s.handler(), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout}
+	front := &http.Server{Handler: s.handler(), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout}
 	admin := &http.Server{Handler: drained(adminHandler(s.operations())), ReadHeaderTimeout: headerTimeout, BaseContext: func(net.Listener) context.Context { return asked }}
 	serveHTTP := func(h *http.Server, l net.Listener) {
 		rooms.Go(func() {
@@ -335,12 +337,13 @@ func (s *server) run(ctx context.Context, signals <-chan os.Signal) error {
 	start("lines", s.lines.Run)
 	start("store", s.store.Maintain)
 	start("jobs", s.jobs.Run)
+	start("callbacks", s.hooks.Run)
 	start("schedule", s.sched.Run)
 	if s.cfg.Database != "" {
 		start("lines of the ledger", s.follow)
 	}
 	start("look-ahead", s.ahead.Run)
-	serveHTTP(api, s.http)
+	serveHTTP(front, s.http)
 	serveHTTP(admin, s.admin)
 
 	var err error
@@ -363,10 +366,10 @@ func (s *server) run(ctx context.Context, signals <-chan os.Signal) error {
 	stop, cancelStop := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancelStop()
 	stopAsked()
-	_ = api.Shutdown(stop)
+	_ = front.Shutdown(stop)
 	_ = admin.Shutdown(stop)
 	_ = admin.Close()
-	_ = api.Close()
+	_ = front.Close()
 	stopWork()
 	rooms.Wait()
 	return err
@@ -397,6 +400,9 @@ func (s *server) close() {
 		if l != nil {
 			l.Close()
 		}
+	}
+	if s.out != nil {
+		s.out.Close()
 	}
 	if s.store != nil {
 		if err := s.store.Close(); err != nil {

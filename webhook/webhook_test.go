@@ -1,0 +1,208 @@
+package webhook
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"waihu"
+	"waihu/store"
+)
+
+func TestDelivery(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.happen(acme, 3) // before the endpoint: not told
+	r := newReceiver(t, nil)
+	key := make([]byte, 32)
+	key[5] = 9
+	e := w.endpoint(acme, r.URL+"/hook?x=1", func(e *waihu.Endpoint) {
+		e.Authorization, e.Secret = "Bearer customer", waihu.WebhookSecret(key)
+	})
+	stop := w.deliver()
+	w.happen(acme, 20)
+	w.happen(child, 5)
+	w.happen(other, 5)
+	list := r.distinct(t, 25)
+	complete(t, list, acme, 4, 23)
+	complete(t, list, child, 1, 5)
+	for _, g := range list {
+		if g.Account == other {
+			t.Errorf("event %d of a stranger was delivered", g.N)
+		}
+		verify(t, key, g)
+		if g.header.Get("Authorization") != "Bearer customer" || g.header.Get("Content-Type") != "application/json" {
+			t.Errorf("headers: %v", g.header)
+		}
+	}
+	acmes := slices.DeleteFunc(firsts(list), func(g got) bool { return g.Account != acme })
+	if !slices.IsSortedFunc(acmes, func(a, b got) int { return int(a.N - b.N) }) {
+		t.Error("events of one task came out of order")
+	}
+	w.until("the progress is saved", func() bool { return w.state(e).Lag() == 0 && w.state(e).Sent >= 25 })
+	stop()
+	w.happen(acme, 2)
+	w.deliver()
+	list = r.distinct(t, 27)
+	if len(list) != 27 {
+		t.Errorf("%d deliveries: a life that ended in order delivers nothing twice", len(list))
+	}
+}
+
+// verify does what a receiver's library does, without our code: the specification of standard-webhooks 1.0.
+func verify(t *testing.T, key []byte, g got) {
+	t.Helper()
+	id, stamp := g.header.Get("webhook-id"), g.header.Get("webhook-timestamp")
+	mac := hmac.New(sha256.New, key)
+	mac.Write([]byte(strings.Join([]string{id, stamp, g.body}, ".")))
+	want := base64.StdEncoding.EncodeToString(mac.Sum(nil))
+	for _, s := range strings.Fields(g.header.Get("webhook-signature")) {
+		if version, sum, _ := strings.Cut(s, ","); version == "v1" && sum == want {
+			return
+		}
+	}
+	t.Errorf("the signature %q of %s does not verify", g.header.Get("webhook-signature"), id)
+}
+
+// TestSignVector is the vector of the libraries of standard-webhooks.
+func TestSignVector(t *testing.T) {
+	t.Parallel()
+	got, err := Sign("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330", []byte(`{"test": 2432232314}`))
+	if want := "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="; err != nil || got != want {
+		t.Errorf("%s, %v; %s was expected", got, err, want)
+	}
+}
+
+func TestFilterAndEdit(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	second := w.task(acme)
+	r := newReceiver(t, nil)
+	e := w.endpoint(acme, r.URL, func(e *waihu.Endpoint) { e.Task = second.ID })
+	w.deliver()
+	w.happen(acme, 5)
+	if _, err := w.AddNumbers(t.Context(), acme, second.ID, []store.NewNumber{{Phone: "13900000001"}}); err != nil {
+		t.Fatal(err)
+	}
+	list := r.distinct(t, 1)
+	if list[0].Task != second.ID || len(list) != 1 || list[0].header.Get("waihu-task-event") != "1" || list[0].header.Get("waihu-event") != "6" {
+		t.Errorf("only the second task's event was expected: %v", list)
+	}
+	none := []waihu.EventKind{"call.ended"}
+	all := waihu.TaskID("")
+	if err := w.UpdateEndpoint(t.Context(), acme, e.ID, store.EndpointEdit{Kinds: &none, Task: &all}); err != nil {
+		t.Fatal(err)
+	}
+	w.happen(acme, 3)
+	w.until("the cursor has passed what is not wanted", func() bool { return w.state(e).Lag() == 0 })
+	any := []waihu.EventKind{}
+	if err := w.UpdateEndpoint(t.Context(), acme, e.ID, store.EndpointEdit{Kinds: &any}); err != nil {
+		t.Fatal(err)
+	}
+	w.happen(acme, 1)
+	list = r.distinct(t, 2)
+	if len(list) != 2 || list[1].N != 10 {
+		t.Errorf("event 10 was expected after the edit: %v", list)
+	}
+	// all again from the first
+	if err := w.ReplayEndpoint(t.Context(), acme, e.ID, "", 1); err != nil {
+		t.Fatal(err)
+	}
+	complete(t, r.distinct(t, 10), acme, 1, 10)
+	if err := w.RemoveEndpoint(t.Context(), acme, e.ID); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestPoison: one event that the receiver never takes is stepped over, tried beside the others, given up, and delivered when asked for again.
+func TestPoison(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	heal := make(chan struct{})
+	r := newReceiver(t, func(_ int, g got) int {
+		select {
+		case <-heal:
+		default:
+			if g.Account == acme && g.N == 3 {
+				return http.StatusInternalServerError
+			}
+		}
+		return 200
+	})
+	e := w.endpoint(acme, r.URL)
+	w.deliver(func(o *Options) { o.Tries = 6 })
+	// numbers.added of one task stay behind one another: those of the child get through meanwhile
+	w.happen(acme, 6)
+	for i := 0; w.state(e).Failed == 0; i++ {
+		if i > 2000 {
+			t.Fatalf("the event is not given up: %+v", w.state(e))
+		}
+		w.happen(child, 1)
+	}
+	complete(t, r.wait(t, "the rest", func(list []got) bool { return len(firsts(mine(list))) >= 5 }), acme, 1, 6, 3)
+	failed, err := w.FailedDeliveries(t.Context(), acme, e.ID, "", 0, 0)
+	if err != nil || len(failed) != 1 || failed[0].N != 3 || !failed[0].GivenUp || failed[0].Error != "answered 500" || failed[0].Tries != 6 {
+		t.Errorf("the failed deliveries: %+v, %v", failed, err)
+	}
+	close(heal)
+	if err := w.RetryDeliveries(t.Context(), acme, e.ID); err != nil {
+		t.Fatal(err)
+	}
+	r.wait(t, "the event that was given up", func(list []got) bool { return len(firsts(mine(list))) >= 6 })
+	w.until("nothing is kept as failed", func() bool { st := w.state(e); return st.Failed == 0 && st.Waiting == 0 })
+}
+
+func mine(list []got) []got {
+	return slices.DeleteFunc(slices.Clone(list), func(g got) bool { return g.Account != acme })
+}
+
+// TestBreaker: an endpoint that takes nothing is blocked, seen, released by hand, and goes on where it stood.
+func TestBreaker(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	heal := make(chan struct{})
+	r := newReceiver(t, func(int, got) int {
+		select {
+		case <-heal:
+			return 200
+		default:
+			return http.StatusServiceUnavailable
+		}
+	})
+	e := w.endpoint(acme, r.URL)
+	w.deliver(func(o *Options) { o.BlockAfter = 5 })
+	w.happen(acme, 4)
+	w.until("the endpoint is blocked", func() bool { return !w.state(e).BlockedUntil.IsZero() })
+	st := w.state(e)
+	if left := time.Until(st.BlockedUntil); left < 110*time.Minute || left > 2*time.Hour {
+		t.Errorf("blocked for %v", left)
+	}
+	black, err := w.Blackouts(t.Context(), acme)
+	if err != nil || len(black) != 1 || black[0].Endpoint != e.ID || black[0].URL != r.URL || black[0].Released {
+		t.Errorf("blackouts: %+v, %v", black, err)
+	}
+	before := r.attempts()
+	w.happen(acme, 4)
+	if st := w.state(e); st.Lag() != 8 || st.LastError != "answered 503" || st.Failed != 0 {
+		t.Errorf("while it is blocked: %+v", st)
+	}
+	close(heal)
+	if after := r.attempts(); after > before+1 { // one probe is its right
+		t.Errorf("%d attempts while blocked", after-before)
+	}
+	if err := w.ReleaseEndpoint(t.Context(), other, e.ID); waihu.ErrorCode(err) != waihu.ENotFound {
+		t.Errorf("a stranger releases it: %v", err)
+	}
+	if err := w.ReleaseEndpoint(t.Context(), acme, e.ID); err != nil {
+		t.Fatal(err)
+	}
+	complete(t, r.distinct(t, 8), acme, 1, 8)
+	if black, err := w.Blackouts(t.Context(), acme); err != nil || len(black) != 1 || !black[0].Released {
+		t.Errorf("blackouts after the release: %+v, %v", black, err)
+	}
+}
