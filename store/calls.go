@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"waihu"
@@ -62,7 +63,7 @@ func (f *CallFilter) id() string {
 }
 
 func (f *CallFilter) plain() bool {
-	return f.Phone == "" && f.Seq == 0 && len(f.Outcomes) == 0 && len(f.Grades) == 0 &&
+	return f.Phone == "" && f.Seq == 0 && len(f.Outcomes) == 0 && len(f.Grades) == 0 && len(f.Scores) == 0 &&
 		f.StartedFrom.IsZero() && f.StartedTo.IsZero() && f.EndedFrom.IsZero() && f.EndedTo.IsZero()
 }
 
@@ -83,6 +84,14 @@ func (f *CallFilter) query(ref taskRef) (*query, error) {
 	if err == nil && len(f.Grades) > 0 {
 		err = in(q, "c.grade in (select r.value->>0 from {rows ?})", f.Grades)
 	}
+	if len(f.Scores) > 0 {
+		var within []string
+		var bounds []any
+		for _, s := range f.Scores {
+			within, bounds = append(within, callScore+" between ? and ?"), append(bounds, s[0], s[1])
+		}
+		q.and("("+strings.Join(within, " or ")+")", bounds...)
+	}
 	for _, b := range []struct {
 		cond string
 		when time.Time
@@ -96,6 +105,12 @@ func (f *CallFilter) query(ref taskRef) (*query, error) {
 	}
 	return q, err
 }
+
+// callScore is rounded as it is shown.
+const callScore = `coalesce((select round(
+sqlite:	cast(v.body->>'score' as real)
+postgres:	cast(cast(v.body as jsonb)->>'score' as numeric)
+	) from reviews v where v.call = c.id), 0)`
 
 const sqlLiveCalls = `select count(*) from calls where task = $1 and ended_at = 0`
 

@@ -174,7 +174,8 @@ type NumberFilter struct {
 
 // CallFilter chooses calls; zero fields do not restrict.
 type CallFilter struct {
-	Phone       string // number dialled or its key
+	Scores      [][2]int64 // ranges of the score of the check after the call, both ends included; a call without one has 0
+	Phone       string     // number dialled or its key
 	Seq         int64
 	Outcomes    []waihu.Disposition
 	Grades      []string

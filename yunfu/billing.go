@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"waihu"
 	"waihu/store"
@@ -53,6 +52,18 @@ func (n node) money() store.Money {
 	m := store.Money(units)*store.Yuan + store.Money(fraction)
 	if m == 0 {
 		n.fail("应为金额(元),大于 0,最多 4 位小数")
+	}
+	return m
+}
+
+// price is an amount of yuan with up to four decimals, 0 too.
+func (n node) price() store.Money {
+	if t := strings.Trim(n.text(), "0"); t == "" || t == "." {
+		return 0
+	}
+	m := n.money()
+	if m > store.MaxPrice {
+		n.fail("应为每分钟价格(元),最多 %d", store.MaxPrice/store.Yuan)
 	}
 	return m
 }
@@ -113,15 +124,11 @@ func (s *server) zeroBalance(c *request) (*answer, error) {
 // billList lists recharges and deductions, of the last 7 days unless date says otherwise.
 func (s *server) billList(c *request) (*answer, error) {
 	p := c.page()
-	from, to := c.form.get("date").between(c.loc)
+	from, to := c.days("date", defaultBillDays)
 	if err := c.form.err(); err != nil {
 		return nil, err
 	}
-	if from.IsZero() {
-		now := s.Now().In(c.loc)
-		from, to = time.Date(now.Year(), now.Month(), now.Day()-defaultBillDays+1, 0, 0, 0, 0, c.loc), now
-	}
-	list, total, err := s.Store.Bills(c.ctx, c.acts.ID, from, lastOf(to), p.page, p.per)
+	list, total, err := s.Store.Bills(c.ctx, c.acts.ID, from, to, p.page, p.per)
 	if err != nil {
 		return nil, err
 	}

@@ -86,21 +86,21 @@ const (
 	subAccount  = 8
 )
 
-// callRow names agents from names, which it fills.
-func (c *request) callRow(k *waihu.Call, task *waihu.Task, names map[waihu.AgentID]string) (callRow, error) {
-	name, known := names[k.Agent]
+// callRow names agents from look, which it fills.
+func (c *request) callRow(k *waihu.Call, task *waihu.Task, look *callLook) (callRow, error) {
+	name, known := look.agents[k.Agent]
 	if !known {
 		var err error
 		if name, err = c.agentName(k.Agent); err != nil {
 			return callRow{}, err
 		}
-		names[k.Agent] = name
+		look.agents[k.Agent] = name
 	}
 	operator := operatorNames[operatorOf(string(k.Phone))]
 	o, code, level := &k.Outcome, statusOf(k.Outcome.Disposition), levelOf(k.Outcome.Grade)
 	r := callRow{ID: k.ID.String(), CallID: k.ID.String(), TaskID: k.Task, Callee: k.Phone, Caller: o.Caller,
 		Calldate: stamp(k.StartedAt, c.loc), Answerdate: stampOrNull(k.AnsweredAt, c.loc), Bill: c.s.span(o.Talk()), Duration: c.s.span(between(k)),
-		Status: code, StatusStr: statusNames[code], Hangup: string(o.HangupBy), Intention: level, Rounds: rounds(o), Attempt: k.Attempt,
+		Status: code, StatusStr: statusNames[code], Hangup: string(o.HangupBy), Intention: level, Rounds: rounds(o), Score: look.score(k.ID), Attempt: k.Attempt,
 		Tags: []callTag{}, TagGroups: []any{}, Operator: operator, Extra: textOrNull(k.Data.Extra), Name: k.Data.Vars["name"], Company: k.Data.Vars["company"],
 		Wechat: []any{}, Components: componentsOf(&k.Data), NumberData: callNumber{Number: string(k.Phone), Hangupdate: stamp(k.EndedAt, c.loc), Operator: operator},
 		Group: callGroup{scriptID(k.Agent), name}, Task: callTask{task.ID, task.Name}, User: callUser{c.acts.ID, c.acts.Name},
@@ -151,8 +151,8 @@ func rounds(o *waihu.Outcome) (n int) {
 	return max(1, n)
 }
 
-// callList lists the calls that have ended, the latest first. levels are ranges of a score that
-// every call of ours has as 0.
+// callList lists the calls that have ended, the latest first. levels are ranges of the score, which is 0 without a
+// check that gives points.
 func (s *server) callList(c *request) (*answer, error) {
 	t, err := c.task()
 	if err != nil {
@@ -169,20 +169,25 @@ func (s *server) callList(c *request) (*answer, error) {
 	}
 	f.EndedFrom, f.EndedTo = c.form.get("hangup_date").between(c.loc)
 	f.EndedTo = lastOf(f.EndedTo)
-	scored := c.scored()
+	f.Scores = c.scores()
 	if err := c.form.err(); err != nil {
 		return nil, err
 	}
-	data, names := []callRow{}, map[waihu.AgentID]string{}
-	if !scored {
-		return &answer{message: "查看通话记录列表成功", data: data, meta: p.meta(0)}, nil
-	}
+	data := []callRow{}
 	calls, total, err := s.Store.Calls(c.ctx, c.acts.ID, t.ID, f)
 	if err != nil {
 		return nil, c.noTask(err)
 	}
+	ids := make([]waihu.CallID, len(calls))
 	for i := range calls {
-		row, err := c.callRow(&calls[i], &t, names)
+		ids[i] = calls[i].ID
+	}
+	look, err := c.look(ids...)
+	if err != nil {
+		return nil, err
+	}
+	for i := range calls {
+		row, err := c.callRow(&calls[i], &t, look)
 		if err != nil {
 			return nil, err
 		}
@@ -191,19 +196,17 @@ func (s *server) callList(c *request) (*answer, error) {
 	return &answer{message: "查看通话记录列表成功", data: data, meta: p.meta(total)}, nil
 }
 
-// scored says whether the score 0 is within any of the wanted levels.
-func (c *request) scored() bool {
-	levels := c.form.get("levels").list()
-	within := len(levels) == 0
-	for _, n := range levels {
+// scores are the wanted ranges of the score, both ends included.
+func (c *request) scores() (list [][2]int64) {
+	for _, n := range c.form.get("levels").list() {
 		bounds := n.list()
 		if len(bounds) != 2 {
 			n.fail("应为 [最低分, 最高分]")
 			break
 		}
-		within = within || bounds[0].int64() <= 0 && bounds[1].int64() >= 0
+		list = append(list, [2]int64{bounds[0].int64(), bounds[1].int64()})
 	}
-	return within
+	return list
 }
 
 // callDetail is a call with its conversation.
@@ -310,7 +313,11 @@ func (s *server) callDetail(c *request) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	row, err := c.callRow(&k, &t, map[waihu.AgentID]string{})
+	look, err := c.look(k.ID)
+	if err != nil {
+		return nil, err
+	}
+	row, err := c.callRow(&k, &t, look)
 	if err != nil {
 		return nil, err
 	}

@@ -12,8 +12,8 @@ import (
 	"waihu/store"
 )
 
-// maxCallbackCalls is how many calls one push holds at most.
-const maxCallbackCalls = 100
+// maxCallbackEvents is how many events become one push at most, and so how many calls it holds.
+const maxCallbackEvents = 200
 
 // Callback shapes events of one account for an endpoint: the leading n of them become one body, nil when there is
 // nothing to tell of them. Calls that ended one after the other travel together, as the vendor's count says; a call
@@ -48,8 +48,17 @@ func (s *server) telling(ctx context.Context, account waihu.AccountID) (*request
 
 func (c *request) callback(events []waihu.Event) (body []byte, n int, err error) {
 	push := callPush{Data: []pushRow{}}
-	look := &callLook{tasks: map[waihu.TaskID]*waihu.Task{}, agents: map[waihu.AgentID]string{}}
-	for i := range events {
+	var ids []waihu.CallID
+	for i := range events[:min(len(events), maxCallbackEvents)] {
+		if endsCall(&events[i]) {
+			ids = append(ids, events[i].Call)
+		}
+	}
+	look, err := c.look(ids...)
+	if err != nil {
+		return nil, 0, err
+	}
+	for i := range events[:min(len(events), maxCallbackEvents)] {
 		e := &events[i]
 		if !endsCall(e) {
 			other, err := c.eventPush(e)
@@ -72,25 +81,20 @@ func (c *request) callback(events []waihu.Event) (body []byte, n int, err error)
 		if row != nil {
 			push.Data = append(push.Data, *row)
 		}
-		if len(push.Data) == maxCallbackCalls {
-			return c.pushed(push, i+1)
-		}
 	}
-	return c.pushed(push, len(events))
+	return c.pushed(push, min(len(events), maxCallbackEvents))
 }
 
 // endsCall says whether the event is the one at which a call is told.
 func endsCall(e *waihu.Event) bool {
-	switch e.Kind {
-	case waihu.EventCallReviewed:
-		return true
-	case waihu.EventCallEnded:
-		var b struct {
-			Review bool `json:"review"`
-		}
-		return json.Unmarshal(e.Body, &b) == nil && !b.Review
+	var b struct {
+		Review bool `json:"review"`
+		Again  bool `json:"again"` // a check that was repeated later: the call has been told
 	}
-	return false
+	if json.Unmarshal(e.Body, &b) != nil {
+		return false
+	}
+	return e.Kind == waihu.EventCallEnded && !b.Review || e.Kind == waihu.EventCallReviewed && !b.Again
 }
 
 // callPush is the body of calls.
@@ -103,11 +107,6 @@ type callPush struct {
 type pushRow struct {
 	callRow
 	CustomerID string `json:"customer_id"`
-}
-
-type callLook struct {
-	tasks  map[waihu.TaskID]*waihu.Task
-	agents map[waihu.AgentID]string
 }
 
 // pushRow is nil when the call is gone with its task.
@@ -131,7 +130,7 @@ func (c *request) pushRow(e *waihu.Event, look *callLook) (*pushRow, error) {
 	if err != nil {
 		return nil, err
 	}
-	row, err := c.callRow(&k, task, look.agents)
+	row, err := c.callRow(&k, task, look)
 	if err != nil {
 		return nil, err
 	}

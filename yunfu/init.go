@@ -159,7 +159,20 @@ func (s *server) initLines(c *request, d *initData) error {
 		return err
 	}
 	residue, err := s.Store.Residue(c.ctx, c.acts.ID, "")
+	if err != nil {
+		return err
+	}
+	given, err := s.Store.Allocations(c.ctx, c.acts.ID)
 	for _, l := range lines {
+		label := ""
+		for _, a := range given { // what the account has been given counts
+			if a.Line == l.ID && a.Account == c.acts.ID {
+				label, l.Concurrency = a.Name, min(l.Concurrency, a.Concurrency)
+				if !a.Deadline.IsZero() && (l.Expires.IsZero() || a.Deadline.Before(l.Expires)) {
+					l.Expires = a.Deadline
+				}
+			}
+		}
 		if !l.Usable(s.Now()) {
 			continue
 		}
@@ -167,7 +180,7 @@ func (s *server) initLines(c *request, d *initData) error {
 		if !l.Expires.IsZero() {
 			available = stamp(l.Expires, c.loc)
 		}
-		d.Lines = append(d.Lines, initLine{Remark: l.Remark, LineID: l.ID, BelongUser: l.Account, Concurrency: l.Concurrency, Residue: residue[l.ID],
+		d.Lines = append(d.Lines, initLine{Name: textOrNull(label), Remark: l.Remark, LineID: l.ID, BelongUser: l.Account, Concurrency: l.Concurrency, Residue: residue[l.ID],
 			AvailableAt: available, NewLine: initNewLine{Name: l.Name, Type: 1, TypeStr: "外部线路", BindTypeStr: "IP", Node: initNode{l.Node}}})
 	}
 	return err

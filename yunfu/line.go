@@ -21,14 +21,14 @@ type lineRow struct {
 	Created       string          `json:"created_at"`
 	Updated       string          `json:"updated_at"`
 	BindTypeStr   string          `json:"bind_type_str"`
-	Allocations   []any           `json:"line_allocation"`
+	Allocations   []allocationRow `json:"line_allocation"`
 	Residue       int             `json:"residue"`
 	AvailableTime string          `json:"available_at"`
 }
 
-// lineList lists the lines that the token's account may use, or with user_id the lines of that account. The cloud
-// node asked for chooses nothing: an installation is one node. There are no allocations: sub-accounts use their
-// main account's lines.
+// lineList lists the lines that the token's account may use, or with user_id the lines of that account, with what is
+// allocated of them: to anybody, for the line's owner, else to the account. The cloud node asked for chooses nothing: an installation
+// is one node.
 func (s *server) lineList(c *request) (*answer, error) {
 	p := c.page()
 	account := c.acts
@@ -53,13 +53,22 @@ func (s *server) lineList(c *request) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	allocations, err := s.Store.Allocations(c.ctx, account.ID)
+	if err != nil {
+		return nil, err
+	}
 	data := []lineRow{}
 	for _, l := range cut(lines, p) {
 		row := lineRow{ID: l.ID, Node: l.Node, UserID: l.Account, Name: l.Name, Description: l.Remark, Type: 1, CallLine: l.Concurrency,
-			BindTypeStr: "IP", Allocations: []any{}, Residue: residue[l.ID], AvailableTime: neverExpires,
+			BindTypeStr: "IP", Allocations: []allocationRow{}, Residue: residue[l.ID], AvailableTime: neverExpires,
 			Created: stamp(l.CreatedAt, c.loc), Updated: stamp(l.UpdatedAt, c.loc)}
 		if len(l.Trunk.CallerIDs) > 0 {
 			row.Caller = l.Trunk.CallerIDs[0]
+		}
+		for i := range allocations {
+			if allocations[i].Line == l.ID {
+				row.Allocations = append(row.Allocations, c.allocationRow(&allocations[i], l.Price.Minute))
+			}
 		}
 		if !l.Expires.IsZero() {
 			row.AvailableTime = stamp(l.Expires, c.loc)

@@ -58,6 +58,8 @@ type Options struct {
 	// Public is the address of this server as a customer reaches it, such as https://calls.example.com: addresses in
 	// callbacks begin with it. Those in answers begin with the name under which the request came.
 	Public string
+	// SignIn gives a path under which the console is entered as an account, and until when; nil: there is no console.
+	SignIn func(ctx context.Context, account waihu.AccountID) (path string, until time.Time, err error)
 	// Wake tells whoever works the jobs that there are new ones; nil: they are found in time.
 	Wake func()
 }
