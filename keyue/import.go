@@ -145,5 +145,6 @@ func (r *importReport) csv() ([]byte, error) {
 	for _, r := range rows {
 		err = errors.Join(err, w.Write([]string{strconv.Itoa(r.line), r.text, r.why}))
 	}
-	return b.Bytes(), errors.Join(err, w.Close())
+	err = errors.Join(err, w.Close()) // which writes the rest
+	return b.Bytes(), err
 }

@@ -11,9 +11,6 @@ import (
 	"waihu/store"
 )
 
-// lastTry is the attempt after whose failure a task is given up and says so to its client, earlier than the queue would.
-const lastTry = 12
-
 // Jobs are the handlers of what the door does asynchronously, for a queue. Each effect and the end of its task are one
 // commit, so a handler may be called again for the same job at any time.
 func Jobs(o Options) map[string]waihu.Handle {
@@ -23,6 +20,31 @@ func Jobs(o Options) map[string]waihu.Handle {
 		store.AgentPublish.JobKind(): s.job(s.publishAgent),
 		store.AgentImport.JobKind():  s.job(s.importDocument),
 	}
+}
+
+// GaveUp ends the tasks whose jobs the queue gives up, so that their clients do not poll for ever; for queue.Options.
+func GaveUp(o Options) map[string]func(ctx context.Context, j waihu.Job, reason string) error {
+	s := &server{Options: o.orDefault()}
+	end := func(ctx context.Context, job waihu.Job, reason string) error {
+		id, err := strconv.ParseInt(job.Key, 10, 64)
+		if err != nil {
+			return fmt.Errorf("job %d has the key %q, no number: %w", job.ID, job.Key, err)
+		}
+		j, err := s.Store.AgentJob(ctx, job.Account, id)
+		if waihu.ErrorCode(err) == waihu.ENotFound {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		s.Log.Error("asynchronous task given up", "task", j.ID, "kind", string(j.Kind), "tries", job.Tries, "reason", reason)
+		return s.Store.FailAgentJob(ctx, j, "服务器内部错误,请重新提交", nil)
+	}
+	ends := map[string]func(context.Context, waihu.Job, string) error{}
+	for _, kind := range kinds {
+		ends[kind.JobKind()] = end
+	}
+	return ends
 }
 
 func (s *server) job(work func(context.Context, store.AgentJob, jobBody) error) waihu.Handle {
@@ -51,9 +73,6 @@ func (s *server) job(work func(context.Context, store.AgentJob, jobBody) error) 
 		case errors.Is(err, waihu.ErrNameTaken): // by somebody who was faster: another name is found
 		case reason != nil && reason.status < 500:
 			return s.Store.FailAgentJob(ctx, j, reason.message, nil)
-		case job.Tries >= lastTry:
-			s.Log.Error("asynchronous task given up", "task", j.ID, "kind", string(j.Kind), "tries", job.Tries, "err", err)
-			return s.Store.FailAgentJob(ctx, j, "服务器内部错误,请重新提交", nil)
 		}
 		return err
 	}

@@ -38,8 +38,8 @@ type Options struct {
 	Store *store.Store
 	// Preflight says what stands against a start; nil: nothing is checked beyond the ledger.
 	Preflight waihu.Preflight
-	// Recordings is the folder that holds the recordings; empty: there are none.
-	Recordings string
+	// Recordings opens recordings; nil: there are none.
+	Recordings waihu.OpenRecording
 	// Check says what is wrong with an agent; it must hold before one is made here or goes online. nil: nothing is checked.
 	Check func(*waihu.AgentSpec) []waihu.Problem
 	Log   *slog.Logger     // default: discard

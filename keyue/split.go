@@ -19,15 +19,16 @@ func splitText(text string, o splitting) (list []entry) {
 	for line := range strings.SplitSeq(strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(text), "\n") {
 		n++
 		line = strings.TrimSpace(line)
-		title, heading := strings.CutPrefix(strings.TrimLeft(line, "#"), " ")
+		rest := strings.TrimLeft(line, "#")
+		heading := len(rest) < len(line) && (rest == "" || rest[0] == ' ')
 		switch {
 		case line == "":
 			if o.by == "" && 2*s.letters >= o.size { // a paragraph's end is a good place to cut
 				s.flush(false)
 			}
-		case heading && strings.HasPrefix(line, "#"):
+		case heading:
 			s.flush(false)
-			s.title = cutLetters(strings.TrimSpace(title), maxQuestion)
+			s.title = cutLetters(strings.TrimSpace(rest), maxQuestion)
 		case o.by == "punc":
 			for _, sentence := range sentences(line) {
 				s.add(n, sentence)

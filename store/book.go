@@ -98,6 +98,9 @@ func (w *tickWork) book() error {
 			}
 			numbers = append(numbers, w.settle(e, disposition, o.Grade))
 		}
+		if o.Recording != "" {
+			w.b.jobs = append(w.b.jobs, keepRecording(e.ref.account, e.Call, o.Recording))
+		}
 		if o.OptOut {
 			optOuts = append(optOuts, []any{e.ref.account, string(e.Phone), ms(w.k.Now), "opt_out", int64(e.Call)})
 		}
@@ -134,7 +137,7 @@ func (w *tickWork) book() error {
 	if err := w.execRows(sqlTurn, turns); err != nil {
 		return err
 	}
-	return w.execRows(sqlSuppress, optOuts)
+	return w.suppress(optOuts)
 }
 
 // settle moves the number on and returns its row for sqlSettle.

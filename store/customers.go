@@ -75,6 +75,9 @@ func (s *Store) SaveCustomers(ctx context.Context, account waihu.AccountID, list
 			if c.Phone == "" {
 				return waihu.FieldErrorf(fmt.Sprintf("customers[%d]", i), "a phone number was expected")
 			}
+			if c.Phone == Erased { // while the import waited
+				continue
+			}
 			row := []any{last - int64(len(list)-1-i), c.Phone, clean(c.Name), clean(c.Email), clean(c.Company), c.Sex, c.Operator, c.Sort,
 				clean(c.Extra), c.Source, c.Industry, c.Grade}
 			if j, twice := at[c.Phone]; twice {

@@ -92,7 +92,7 @@ func (im *importer) prepare(list []NewNumber) error {
 		if n.Phone == "" {
 			return waihu.FieldErrorf(fmt.Sprintf("numbers[%d]", i), "a phone number was expected")
 		}
-		if seen[key] {
+		if seen[key] || n.Phone == Erased { // the latter: erased while the import waited
 			im.report.Duplicates++
 			im.report.DuplicateRows = append(im.report.DuplicateRows, i)
 			continue

@@ -49,6 +49,9 @@ func (w *tickWork) pop() error {
 		if err != nil {
 			return err
 		}
+		if err := w.markSuppressed(ref.account, found); err != nil {
+			return err
+		}
 		if len(found) < p.Limit {
 			w.res.Exhausted[p.Task] = true
 		}

@@ -208,6 +208,7 @@ type reviewedCall struct {
 	numberGrade string
 	lastCall    waihu.CallID
 	later       bool // a later call of the number has a grade of its own
+	erased      bool // the number was
 	before      waihu.Review
 	reviewedAt  int64
 	beforeBody  string
@@ -279,12 +280,12 @@ func (r *reviewing) read(ids [][]any) (map[waihu.CallID]*reviewedCall, error) {
 	err = r.each(func(scan func(...any) error) error {
 		var id waihu.CallID
 		var c reviewedCall
-		var later int
+		var later, erased int
 		if err := scan(&id, &c.ref.serial, &c.ref.id, &c.ref.account, &c.run, &c.seq, &c.attempt, &c.ended, &c.outcome, &c.grade,
-			&c.state, &c.shows, &c.numberGrade, &c.lastCall, &later, &c.beforeBody); err != nil {
+			&c.state, &c.shows, &c.numberGrade, &c.lastCall, &later, &erased, &c.beforeBody); err != nil {
 			return err
 		}
-		c.later = later != 0
+		c.later, c.erased = later != 0, erased != 0
 		if c.beforeBody != "" {
 			if err := json.Unmarshal([]byte(c.beforeBody), &c.before); err != nil {
 				return fmt.Errorf("read the stored review of call %s: %w", id, err)
@@ -299,6 +300,9 @@ func (r *reviewing) read(ids [][]any) (map[waihu.CallID]*reviewedCall, error) {
 // one takes a check into the commit.
 func (r *reviewing) one(x Reviewed, c *reviewedCall) error {
 	r.b.count(c.ref.serial, gaugeReviews, fmt.Sprint(c.run), -1)
+	if c.erased { // between the check and now: what was found says too much
+		x.Review = nil
+	}
 	grade := c.grade
 	if v := x.Review; v != nil {
 		grade = v.Grade
@@ -418,7 +422,7 @@ type reviewedBody struct {
 const (
 	sqlReviewedCalls = `select c.id, c.task, t.id, t.account, c.run, c.seq, c.attempt, c.ended_at, c.outcome, c.grade, n.state, n.outcome, n.grade, n.last_call,
 		case when exists (select 1 from calls l where l.task = c.task and l.seq = c.seq and l.attempt > c.attempt and l.outcome <> 17 and l.grade <> '') then 1 else 0 end,
-		coalesce(v.body, '')
+		case when n.phone = '' then 1 else 0 end, coalesce(v.body, '')
 	from {rows $1} join calls c on c.id = cast(r.value->>0 as bigint) join tasks t on t.serial = c.task
 	join numbers n on n.task = c.task and n.seq = c.seq left join reviews v on v.call = c.id where t.deleted = 0`
 

@@ -354,7 +354,7 @@ func (s *Store) eraseTask(ctx context.Context, ref taskRef) error {
 			}
 		}
 		for _, sql := range []string{`delete from counts where task = $1`, `delete from runs where task = $1`, `delete from reservations where task = $1`,
-			`delete from task_lines where task = $1`, `delete from summaries where task = $1`, `delete from tasks where serial = $1`, `delete from heads where name = 'seq:' || cast($1 as bigint)`} {
+			`delete from task_lines where task = $1`, `delete from retained where task = $1`, `delete from summaries where task = $1`, `delete from tasks where serial = $1`, `delete from heads where name = 'seq:' || cast($1 as bigint)`} {
 			if _, err := t.exec(sql, ref.serial); err != nil {
 				return false, err
 			}
@@ -387,6 +387,9 @@ func (t *tx) eraseCalls(task int64) (int64, error) {
 		return 0, err
 	}
 	if err := t.execRows(sqlEraseReviews, ids); err != nil {
+		return 0, err
+	}
+	if _, err := t.dropRecordings(ids); err != nil {
 		return 0, err
 	}
 	return int64(len(ids)), t.execRows(sqlEraseDetails, ids)

@@ -16,7 +16,7 @@ import (
 // loss, NORMAL would forget it and dial again. The automatic checkpoint is a fallback far above
 // what Maintain keeps the log at, because it runs inside a commit.
 var sqlitePragmas = []string{
-	"busy_timeout(10000)", "journal_mode(wal)", "synchronous(full)", "foreign_keys(off)",
+	"busy_timeout(10000)", "secure_delete(on)", "journal_mode(wal)", "synchronous(full)", "foreign_keys(off)",
 	"temp_store(memory)", "journal_size_limit(67108864)", "cache_size(-65536)",
 }
 

@@ -156,6 +156,9 @@ func (s *Store) open(ctx context.Context) error {
 	if err := s.migrate(ctx); err != nil {
 		return err
 	}
+	if err := s.checkSums(ctx); err != nil {
+		return err
+	}
 	if s.d.embedded {
 		// The folder's lock proves that no former owner lives, so nobody has to wait for its lease.
 		return s.update(ctx, urgent, func(t *tx) error {

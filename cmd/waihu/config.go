@@ -35,6 +35,7 @@ type config struct {
 	MinFreeMB  int    // dialling stops below this much free disk
 	Threads    int    // media threads, 0: cores - 1
 	LogLevel   string // debug, info, warn, error
+	Keyue      keyueConfig
 	Callbacks  callbackConfig
 
 	crash    func(point string) // nil but in tests, which kill the process in it at named points
@@ -53,6 +54,7 @@ func (c *config) flags(fs *flag.FlagSet) {
 	wholeVar(fs, &c.PerSecond, "token-rate", 1000, "`requests` a second that one token may make; 0 means no limit")
 	fs.BoolVar(&c.NoImport, "refuse-running-import", false, "refuse imports into a started task with the vendor error 6007, as its older pages do")
 	fs.BoolVar(&c.Millis, "record-milliseconds", false, "give durations of call records in milliseconds instead of seconds")
+	c.Keyue.flags(fs)
 	wholeVar(fs, &c.MinFreeMB, "min-free-mb", 256, "stop dialling and importing when the data folder's disk has fewer free `megabytes`")
 	c.Callbacks.flags(fs)
 	wholeVar(fs, &c.Threads, "media-threads", 0, "media `threads`; 0 means one less than the cores")
@@ -193,6 +195,9 @@ func (c *config) check() error {
 	}
 	if c.BusyStatus < 200 || c.BusyStatus > 599 {
 		return fmt.Errorf("--busy-status %d: an HTTP status between 200 and 599 was expected", c.BusyStatus)
+	}
+	if err := c.Keyue.check(); err != nil {
+		return err
 	}
 	if c.MinFreeMB < 0 {
 		return fmt.Errorf("--min-free-mb %d: 0 or more was expected", c.MinFreeMB)

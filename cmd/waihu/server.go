@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -23,6 +24,7 @@ import (
 	"waihu/call"
 	"waihu/carrier"
 	"waihu/egress"
+	"waihu/keyue"
 	"waihu/line"
 	"waihu/live"
 	"waihu/media"
@@ -193,7 +195,9 @@ func (s *server) openPorts(cfg config, lines []waihu.Line) error {
 	s.sched = schedule.New(schedule.Options{Store: s.store, Place: s.lines, Agent: s.store.Agent, AgentVersion: s.store.AgentVersion, Owner: s.store.Owner(), Publish: s.publish, Log: s.log,
 		Crash: cfg.crash})
 	s.ahead = newLookahead(s.store, s.voice, s.sched.Health, s.log)
-	s.jobs = queue.New(queue.Options{Store: s.store, Handle: yunfu.Jobs(s.vendor()), Log: s.log})
+	handlers := yunfu.Jobs(s.vendor())
+	maps.Copy(handlers, keyue.Jobs(s.keyue()))
+	s.jobs = queue.New(queue.Options{Store: s.store, Handle: handlers, GaveUp: keyue.GaveUp(s.keyue()), Log: s.log})
 	if s.http, err = net.Listen("tcp", cfg.HTTP); err != nil {
 		return listenError("--http", cfg.HTTP, err)
 	}
@@ -232,6 +236,10 @@ func (s *server) preflight(ctx context.Context, t waihu.Task) []waihu.Problem {
 		spec, err := s.store.TaskAgent(ctx, &t, id)
 		if err != nil {
 			problems = append(problems, waihu.Problem{Field: "agent", Message: fmt.Sprintf("agent %s: %v", id, err)})
+			continue
+		}
+		if spec.State != waihu.AgentOnline {
+			problems = append(problems, waihu.Problem{Field: "agent", Message: fmt.Sprintf("agent %s (%s) is offline: publish it before it calls", id, spec.Name)})
 			continue
 		}
 		if err := agent.Usable(&spec); err != nil {
@@ -273,7 +281,7 @@ func (s *server) vendor() yunfu.Options {
 // handler serves health and the doors. It is no ServeMux: one would answer a path with a doubled slash by a
 // redirect, on which many clients drop the body; the doors tidy such paths themselves.
 func (s *server) handler() http.Handler {
-	vendor, native := yunfu.New(s.vendor()), api.New(s.native())
+	vendor, keyueDoor, native := yunfu.New(s.vendor()), keyue.New(s.keyue()), api.New(s.native())
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/healthz":
@@ -285,6 +293,10 @@ func (s *server) handler() http.Handler {
 			}
 			fmt.Fprintln(w, "ready")
 		default:
+			if keyue.Owns(r.URL.Path) {
+				keyueDoor.ServeHTTP(w, r)
+				return
+			}
 			if strings.HasPrefix(r.URL.Path, api.Prefix) {
 				native.ServeHTTP(w, r)
 				return
