@@ -14,8 +14,8 @@ type route struct {
 	handle  http.Handler
 }
 
-// prefixes are the beginnings of every path of the door.
-var prefixes = []string{"/open/v1/", "/core/v5/", "/online/core/v5/", "/api/v1/", "/api/v2/", "/api/v3/", "/api/v4/"}
+// prefixes are the beginnings of every path of the door. Below /api/v1/ the native API lives too.
+var prefixes = []string{"/open/v1/", "/core/v5/", "/online/core/v5/", "/api/v1/robot/", "/api/v1/did/", "/api/v2/", "/api/v3/", "/api/v4/"}
 
 var (
 	get  = []string{"GET"}
