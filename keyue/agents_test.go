@@ -240,7 +240,7 @@ func TestStatuses(t *testing.T) {
 	w := newWorld(t)
 	w.good(w.do(page, "GET", "//open/v1//api/v3/agents/", nil))
 	w.bad(w.do(page, "GET", "/open/v1/../v1/api/v3/agents", nil), notExist)
-	for path, want := range map[string]bool{"//open/v1/x": true, "/openapi/tasks/1": false, "/core/v5/end": true, "/online/core/v5/end": true, "/agent-api/token": false, "/api/v2/getToken": true, "/api/v1/events": false, "/api/v1/did/list": true} {
+	for path, want := range map[string]bool{"//open/v1/x": true, "/openapi/tasks/1": false, "/core/v5/end": true, "/online/core/v5/end": true, "/agent-api/token": false, "/api/v2/getToken": true, "/api/v1/events": false} {
 		if Owns(path) != want {
 			t.Errorf("Owns(%s) is %v", path, !want)
 		}

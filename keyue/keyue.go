@@ -98,8 +98,8 @@ func New(o Options) http.Handler {
 	return http.HandlerFunc(s.tidy)
 }
 
-// Owns says whether a request's path is one of this door's. It belongs to the door when it lies below one of the
-// prefixes of its routes, doubled slashes aside.
+// Owns says whether a request's path is one of this door's, doubled slashes aside. What it owns and does not serve it
+// answers as unknown.
 func Owns(p string) bool {
 	p = path.Clean("/" + p)
 	for _, prefix := range prefixes {
@@ -107,7 +107,7 @@ func Owns(p string) bool {
 			return true
 		}
 	}
-	return false
+	return paths()[p]
 }
 
 // tidy takes the slashes out that a base address too many leaves in a path. The mux would answer them with a redirect

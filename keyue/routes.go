@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // route is one path of the door. What its caller must prove is named on its line: keyed asks for the three headers of
@@ -14,8 +15,17 @@ type route struct {
 	handle  http.Handler
 }
 
-// prefixes are the beginnings of every path of the door. Below /api/v1/ the native API lives too.
-var prefixes = []string{"/open/v1/", "/core/v5/", "/online/core/v5/", "/api/v1/robot/", "/api/v1/did/", "/api/v2/", "/api/v3/", "/api/v4/"}
+// prefixes are the beginnings of paths below which all is the door's. Below /api/v1/ the native API lives: there only
+// the paths of routes are.
+var prefixes = []string{"/open/v1/", "/core/v5/", "/online/core/v5/", "/api/v2/", "/api/v3/", "/api/v4/"}
+
+var paths = sync.OnceValue(func() map[string]bool {
+	s, set := &server{}, map[string]bool{}
+	for _, r := range append(s.routes(), s.aiobRoutes()...) {
+		set[r.path] = true
+	}
+	return set
+})
 
 var (
 	get  = []string{"GET"}
