@@ -49,7 +49,7 @@ type Options struct {
 type server struct {
 	Options
 	mux   *http.ServeMux
-	limit limiter
+	limit waihu.Limiter
 	doc   []byte
 }
 
@@ -89,7 +89,7 @@ func newServer(o Options) *server {
 	if o.URL == nil {
 		o.URL = func(string) error { return nil }
 	}
-	s := &server{Options: o, mux: http.NewServeMux(), limit: limiter{perSecond: o.PerSecond}}
+	s := &server{Options: o, mux: http.NewServeMux(), limit: waihu.Limiter{PerSecond: o.PerSecond}}
 	s.doc = document(s.routes())
 	return s
 }
@@ -184,7 +184,7 @@ func (c *request) accept() error {
 	if c.token.Scope != "" && c.token.Scope != Scope {
 		return waihu.Errorf(waihu.EUnauthorized, "the token is not known")
 	}
-	if wait := c.s.limit.wait(c.token.ID, c.s.Now()); wait > 0 {
+	if wait := c.s.limit.Wait(c.token.ID, c.s.Now()); wait > 0 {
 		c.w.Header().Set("Retry-After", strconv.Itoa(int((wait+time.Second-1)/time.Second)))
 		return waihu.Errorf(waihu.ELimit, "too many requests: at most %d a second", c.s.PerSecond)
 	}

@@ -136,23 +136,6 @@ func (t *tx) firstCallSince(shard int, when time.Time) (int64, error) {
 	return low, nil
 }
 
-// AccountCall is one call of the account, whatever its task.
-func (s *Store) AccountCall(ctx context.Context, account waihu.AccountID, id waihu.CallID) (call waihu.Call, err error) {
-	err = s.read(ctx, func(t *tx) error {
-		ref := taskRef{account: account}
-		found, err := t.one(into(&ref.serial, &ref.id), `select t.serial, t.id from calls c join tasks t on t.serial = c.task
-			where c.id = $1 and t.account = $2 and t.deleted = 0 and c.outcome <> 17`, int64(id), account)
-		if err == nil && !found {
-			err = notFound("call", id)
-		}
-		if err != nil {
-			return err
-		}
-		return t.eachCall(ref, func(c waihu.Call) { call = c }, `c.id = $1`, int64(id))
-	})
-	return call, err
-}
-
 // AgentCalls is how many calls the agent has had in the tasks of the account and its sub-accounts, from gauges.
 func (s *Store) AgentCalls(ctx context.Context, account waihu.AccountID, id waihu.AgentID) (n int, err error) {
 	err = s.read(ctx, func(t *tx) error {

@@ -65,11 +65,11 @@ func TestCallLog(t *testing.T) {
 			t.Errorf("page 3 has %d of %d, %v", len(page), total, err)
 		}
 		all, _, _ := w.CallLog(w.ctx, acme, CallLogFilter{})
-		one, err := w.AccountCall(w.ctx, acme, all[0].ID)
+		one, err := w.CallOf(w.ctx, acme, all[0].ID)
 		if err != nil || one.ID != all[0].ID || one.Task != all[0].Task {
 			t.Errorf("%+v, %v", one, err)
 		}
-		_, err = w.AccountCall(w.ctx, stranger, all[0].ID)
+		_, err = w.CallOf(w.ctx, stranger, all[0].ID)
 		wantCode(t, err, waihu.ENotFound, "call")
 		for id, want := range map[waihu.AgentID]int{"a1": 6, "a2": 6, "a3": 0} {
 			if n, err := w.AgentCalls(w.ctx, acme, id); err != nil || n != want {

@@ -45,7 +45,7 @@ func (s *server) accept(w http.ResponseWriter, r *http.Request) (*request, error
 	if token.Scope != "" && token.Scope != Door {
 		return nil, refused(http.StatusUnauthorized, "token 无效或已过期")
 	}
-	if wait := s.limit.wait(token.ID, s.Now()); wait > 0 {
+	if wait := s.limit.Wait(token.ID, s.Now()); wait > 0 {
 		w.Header().Set("Retry-After", itoa(int((wait+time.Second-1)/time.Second)))
 		return nil, refused(http.StatusTooManyRequests, "请求过于频繁,每秒最多 "+itoa(s.PerSecond)+" 次,请稍后再试")
 	}

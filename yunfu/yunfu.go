@@ -67,7 +67,7 @@ type Options struct {
 type server struct {
 	Options
 	mux   *http.ServeMux
-	limit limiter
+	limit waihu.Limiter
 }
 
 // New serves every route of the package on the paths they are documented with.
@@ -101,7 +101,7 @@ func newServer(o Options) *server {
 	if o.Wake == nil {
 		o.Wake = func() {}
 	}
-	return &server{Options: o, mux: http.NewServeMux(), limit: limiter{perSecond: o.PerSecond}}
+	return &server{Options: o, mux: http.NewServeMux(), limit: waihu.Limiter{PerSecond: o.PerSecond}}
 }
 
 // tidy takes the slashes out that a base address too many leaves in a path. The mux would answer them with a

@@ -12,6 +12,7 @@ import (
 	"waihu"
 	"waihu/api"
 	"waihu/egress"
+	"waihu/voicefox"
 	"waihu/webhook"
 )
 
@@ -65,6 +66,7 @@ func newEgress(cfg config) (*egress.Client, error) {
 func (s *server) shapes() map[string]waihu.Shape {
 	return map[string]waihu.Shape{
 		waihu.DoorNative: api.Shape(s.store),
+		voicefox.Door:    voicefox.Shape(s.voicefox()),
 	}
 }
 

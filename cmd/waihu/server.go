@@ -33,6 +33,7 @@ import (
 	"waihu/sip"
 	"waihu/speech"
 	"waihu/store"
+	"waihu/voicefox"
 	"waihu/webhook"
 	"waihu/wrapup"
 	"waihu/yunfu"
@@ -281,7 +282,7 @@ func (s *server) vendor() yunfu.Options {
 // handler serves health and the doors. It is no ServeMux: one would answer a path with a doubled slash by a
 // redirect, on which many clients drop the body; the doors tidy such paths themselves.
 func (s *server) handler() http.Handler {
-	vendor, keyueDoor, native := yunfu.New(s.vendor()), keyue.New(s.keyue()), api.New(s.native())
+	vendor, keyueDoor, foxDoor, native := yunfu.New(s.vendor()), keyue.New(s.keyue()), voicefox.New(s.voicefox()), api.New(s.native())
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/healthz":
@@ -295,6 +296,10 @@ func (s *server) handler() http.Handler {
 		default:
 			if keyue.Owns(r.URL.Path) {
 				keyueDoor.ServeHTTP(w, r)
+				return
+			}
+			if voicefox.Owns(r.URL.Path) {
+				foxDoor.ServeHTTP(w, r)
 				return
 			}
 			if strings.HasPrefix(r.URL.Path, api.Prefix) {

@@ -1,0 +1,330 @@
+package voicefox
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"maps"
+	"mime"
+	"net/http"
+	"slices"
+	"strings"
+
+	"waihu"
+	"waihu/sheet"
+	"waihu/store"
+)
+
+// Bounds of a file of numbers.
+const (
+	maxFile     = 64 << 20
+	maxFileRows = 1_000_000
+	maxFailed   = 100 // rows that the answer names
+	maxMetaKeys = 100
+	maxColumn   = 1999 // sheet's limit
+)
+
+// readMeta reads a map of column titles to zero-based indices; negative ones are columns that the file does not have.
+func readMeta(field string, in map[string]number) (map[string]int, error) {
+	if len(in) == 0 {
+		return nil, nil
+	}
+	out := map[string]int{}
+	if len(in) > maxMetaKeys {
+		return nil, wrong(field, "at most %d columns were expected", maxMetaKeys)
+	}
+	for _, title := range slices.Sorted(maps.Keys(in)) {
+		i := in[title]
+		switch {
+		case strings.TrimSpace(title) == "":
+			return nil, wrong(field, "a column has a title")
+		case i > maxColumn:
+			return nil, wrong(field+"."+title, "the index of a column, from 0, was expected")
+		}
+		out[title] = max(int(i), noColumn)
+	}
+	if i, ok := out[phoneColumn]; !ok || i == noColumn {
+		return nil, wrong(field, "the key 号码 with the index of the column of phone numbers was expected")
+	}
+	return out, nil
+}
+
+// importWire is the console's answer to an import, with ours behind.
+type importWire struct {
+	Count      int         `json:"count"` // numbers that were added
+	Message    string      `json:"message"`
+	Rows       int         `json:"rows"`       // of the file, its title line left out
+	Duplicates int         `json:"duplicates"` // were there already, in the file or in the task
+	Failed     int         `json:"failed"`
+	Errors     []rowWire   `json:"errors"` // of the failed rows, the first maxFailed
+	Meta       columnsWire `json:"numberFileMeta"`
+}
+
+type rowWire struct {
+	Row     int    `json:"row"` // line of the file, from 1
+	Message string `json:"message"`
+}
+
+type columnsWire map[string]int
+
+// numberImport adds the numbers of a file. Nothing is added unless the whole file could be read; rows that hold no phone
+// number are told and left out.
+func (s *server) numberImport(c *request) (any, error) {
+	t, err := c.task()
+	if err != nil {
+		return nil, err
+	}
+	file, err := c.file()
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	list, w, err := readFile(file, keptOf(&t).NumberFileMeta)
+	if err != nil {
+		return nil, err
+	}
+	report, err := s.Store.AddNumbersBy(c.ctx, t.Account, t.ID, list, Door)
+	if err != nil {
+		return nil, err
+	}
+	if !maps.Equal(keptOf(&t).NumberFileMeta, w.Meta) {
+		raw, err := json.Marshal(kept{NumberFileMeta: w.Meta})
+		if err != nil {
+			return nil, err
+		}
+		if err := s.Store.SetTaskDoor(c.ctx, t.Account, t.ID, Door, raw); err != nil {
+			return nil, err
+		}
+	}
+	w.Count, w.Duplicates, w.Message = report.Added+report.Revived, report.Duplicates, "success"
+	return w, nil
+}
+
+// file is the part "file" of a form, or the body itself.
+func (c *request) file() (io.ReadCloser, error) {
+	body := http.MaxBytesReader(c.w, c.r.Body, maxFile)
+	kind, params, err := mime.ParseMediaType(c.r.Header.Get("Content-Type"))
+	if err != nil || kind != "multipart/form-data" {
+		return body, nil
+	}
+	if params["boundary"] == "" {
+		return nil, wrong("", "the form has no boundary: let your HTTP library write the Content-Type")
+	}
+	c.r.Body = body
+	parts, err := c.r.MultipartReader()
+	if err != nil {
+		return nil, wrong("", "the form could not be read")
+	}
+	for {
+		p, err := parts.NextPart()
+		if err == io.EOF {
+			return nil, wrong("file", "a form with the file as its part \"file\" was expected")
+		}
+		if err != nil {
+			return nil, unread(err)
+		}
+		if p.FormName() == "file" {
+			return p, nil
+		}
+	}
+}
+
+func unread(err error) error {
+	var long *http.MaxBytesError
+	if errors.As(err, &long) {
+		return refused(http.StatusRequestEntityTooLarge, "the file has more than %d bytes", maxFile)
+	}
+	return wrong("file", "the file could not be read: %v", err)
+}
+
+// readFile reads a table of numbers. columns, when there are any, say where they stand; else the titles of the file's first
+// row say it, and a file without titles has its phone numbers in the first column.
+func readFile(r io.Reader, columns map[string]int) (list []store.NewNumber, w importWire, err error) {
+	w.Errors = []rowWire{}
+	table, err := sheet.NewReader(r, sheet.Limits{File: maxFile})
+	if err != nil {
+		return nil, w, unread(err)
+	}
+	defer table.Close()
+	var extra map[string]int
+	first := true
+	for row, err := range table.All() {
+		var bad *sheet.RowError
+		if errors.As(err, &bad) {
+			w.fail(bad.Line, bad.Err.Error())
+			w.Rows++
+			continue
+		}
+		if err != nil {
+			return nil, w, unread(err)
+		}
+		if first {
+			first = false
+			titled := false
+			if columns, extra, titled, err = layout(row.Cells, columns); err != nil {
+				return nil, w, err
+			}
+			w.Meta = columns
+			if titled {
+				continue
+			}
+		}
+		if w.Rows++; w.Rows > maxFileRows {
+			return nil, w, refused(http.StatusRequestEntityTooLarge, "the file has more than %d rows: send it in parts", maxFileRows)
+		}
+		n, err := numberOf(row, columns, extra)
+		if err != nil {
+			w.fail(row.Line, err.Error())
+			continue
+		}
+		list = append(list, n)
+	}
+	if w.Meta == nil {
+		w.Meta = columns
+	}
+	if len(list) == 0 && w.Failed == 0 {
+		return nil, w, wrong("file", "the file has no numbers")
+	}
+	if len(list) == 0 {
+		return nil, w, wrong("file", "no row of the file has a phone number; row %d: %s", w.Errors[0].Row, w.Errors[0].Message)
+	}
+	return list, w, nil
+}
+
+func (w *importWire) fail(line int, message string) {
+	if w.Failed++; len(w.Errors) < maxFailed {
+		w.Errors = append(w.Errors, rowWire{line, message})
+	}
+}
+
+// titles are what people call the three columns that the page names.
+var titles = map[string][]string{
+	phoneColumn:  {phoneColumn, "手机号", "手机号码", "电话", "电话号码", "phone", "phone number", "number", "mobile", "tel"},
+	remarkColumn: {remarkColumn, "说明", "remark", "note"},
+	nameColumn:   {nameColumn, "名字", "客户姓名", "name"},
+}
+
+// layout says which column is which. A first row whose cell in the column of phone numbers is none is a title line:
+// its further titles become the names of variables.
+func layout(cells []string, given map[string]int) (columns, extra map[string]int, titled bool, err error) {
+	columns, extra = maps.Clone(given), map[string]int{}
+	if len(columns) == 0 {
+		columns = map[string]int{}
+		for name, words := range titles {
+			if i := slices.IndexFunc(cells, func(cell string) bool { return slices.Contains(words, strings.ToLower(strings.TrimSpace(cell))) }); i >= 0 {
+				columns[name] = i
+			}
+		}
+		if _, ok := columns[phoneColumn]; !ok {
+			columns = map[string]int{phoneColumn: 0}
+		}
+	}
+	at := columns[phoneColumn]
+	if at < len(cells) {
+		_, bad := waihu.ParsePhone(cells[at])
+		titled = bad != nil
+	}
+	if !titled {
+		return columns, extra, false, nil
+	}
+	taken := map[int]bool{}
+	for _, i := range columns {
+		taken[i] = true
+	}
+	for i, cell := range cells {
+		title := strings.TrimSpace(cell)
+		if _, known := columns[title]; title == "" || known || taken[i] {
+			continue
+		}
+		if _, twice := extra[title]; twice {
+			return nil, nil, false, wrong("file", "two columns have the title %.60q", title)
+		}
+		extra[title] = i
+	}
+	return columns, extra, true, nil
+}
+
+// nameVariable is what agents' texts call the person; a file's 姓名 fills it when no column does.
+const nameVariable = "name"
+
+// numberOf is the number of a row; every column but that of the phone numbers is a variable of it.
+func numberOf(row sheet.Row, columns, extra map[string]int) (store.NewNumber, error) {
+	phone, err := waihu.ParsePhone(row.Cell(columns[phoneColumn]))
+	if err != nil {
+		var e *waihu.Error
+		if errors.As(err, &e) {
+			return store.NewNumber{}, errors.New(e.Message)
+		}
+		return store.NewNumber{}, err
+	}
+	n := store.NewNumber{Key: string(phone), Phone: phone, Data: waihu.NumberData{Vars: map[string]string{}}}
+	for _, group := range []map[string]int{columns, extra} {
+		for title, i := range group {
+			if value := strings.TrimSpace(row.Cell(i)); title != phoneColumn && value != "" {
+				n.Data.Vars[title] = value
+			}
+		}
+	}
+	if _, ok := n.Data.Vars[nameVariable]; !ok && n.Data.Vars[nameColumn] != "" {
+		n.Data.Vars[nameVariable] = n.Data.Vars[nameColumn]
+	}
+	if len(n.Data.Vars) == 0 {
+		n.Data.Vars = nil
+	}
+	return n, nil
+}
+
+// extraOf are the variables of a number as webhooks give them back: those that came with it.
+func extraOf(d *waihu.NumberData) map[string]string {
+	out := maps.Clone(d.Vars)
+	if out == nil {
+		out = map[string]string{}
+	}
+	if v, ok := out[nameVariable]; ok && v == out[nameColumn] {
+		delete(out, nameVariable)
+	}
+	return out
+}
+
+// callerWire is a caller number: what option.numbers names.
+type callerWire struct {
+	ID       int64  `json:"id"`
+	Number   string `json:"number"`
+	LineID   string `json:"lineId"`
+	LineName string `json:"lineName"`
+}
+
+// callerList lists the caller numbers that tasks may name.
+func (s *server) callerList(c *request) (any, error) {
+	p, err := c.page()
+	if err != nil {
+		return nil, err
+	}
+	callers, err := s.Store.Callers(c.ctx, c.account.ID, "")
+	if err != nil {
+		return nil, err
+	}
+	lines, err := s.Store.Lines(c.ctx, c.account.ID)
+	if err != nil {
+		return nil, err
+	}
+	names := map[waihu.LineID]string{}
+	for _, l := range lines {
+		names[l.ID] = l.Name
+	}
+	items := []callerWire{}
+	for _, n := range callers {
+		if n.State == 0 {
+			items = append(items, callerWire{n.ID, string(n.Number), string(n.Line), names[n.Line]})
+		}
+	}
+	p.Total = len(items)
+	p.Items = cut(items, p)
+	return p, nil
+}
+
+// cut is the page of a list that is small enough to be read whole.
+func cut[T any](list []T, p page) []T {
+	from := min((p.PageIndex-1)*p.PageSize, len(list))
+	return orEmpty(list[from:min(from+p.PageSize, len(list))])
+}

@@ -1,0 +1,130 @@
+package voicefox
+
+import (
+	"net/http"
+
+	"waihu"
+	"waihu/store"
+)
+
+func (s *server) taskDetail(c *request) (any, error) {
+	t, err := c.task()
+	if err != nil {
+		return nil, err
+	}
+	return c.taskShown(&t, c.look())
+}
+
+// taskList lists the tasks, the newest first, those of other doors too.
+func (s *server) taskList(c *request) (any, error) {
+	p, err := c.page()
+	if err != nil {
+		return nil, err
+	}
+	rows, total, err := s.Store.Tasks(c.ctx, []waihu.AccountID{c.account.ID}, store.TaskFilter{Name: c.r.URL.Query().Get("name"), Page: p.PageIndex, PerPage: p.PageSize})
+	if err != nil {
+		return nil, err
+	}
+	items, look := []taskWire{}, c.look()
+	for i := range rows {
+		shown, err := c.taskShown(&rows[i].Task, look)
+		if waihu.ErrorCode(err) == waihu.ENotFound { // deleted since the list was read
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		items = append(items, shown)
+	}
+	p.Items, p.Total = items, total
+	return p, nil
+}
+
+func (s *server) taskCreate(c *request) (any, error) {
+	t, start, err := c.newTask()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Store.CreateTask(c.ctx, &t); err != nil {
+		return nil, err
+	}
+	if start {
+		if err := c.start(&t); err != nil {
+			return nil, err
+		}
+	}
+	return c.taskShown(&t, c.look())
+}
+
+// taskStart starts a task that waits, or was stopped; one that is started stays as it is.
+func (s *server) taskStart(c *request) (any, error) {
+	t, err := c.task()
+	if err != nil {
+		return nil, err
+	}
+	if err := c.start(&t); err != nil {
+		return nil, err
+	}
+	return c.taskShown(&t, c.look())
+}
+
+// taskResume starts a task that was stopped, and no other.
+func (s *server) taskResume(c *request) (any, error) {
+	t, err := c.task()
+	if err != nil {
+		return nil, err
+	}
+	at, _, err := c.standingOf(&t)
+	if err != nil {
+		return nil, err
+	}
+	if !at.started || at.open {
+		return nil, refused(http.StatusConflict, "the task is %s: only a stopped one is resumed", at.status())
+	}
+	if err := c.start(&t); err != nil {
+		return nil, err
+	}
+	return c.taskShown(&t, c.look())
+}
+
+func (c *request) start(t *waihu.Task) error {
+	at, _, err := c.standingOf(t)
+	switch {
+	case err != nil:
+		return err
+	case at.open:
+		return nil
+	case at.status() == statusDone:
+		return refused(http.StatusConflict, "the task is done: every number has its final outcome; import more before starting it again")
+	}
+	if err := problems(c.s.Preflight(c.ctx, *t)); err != nil {
+		return err
+	}
+	_, err = c.s.Store.StartTask(c.ctx, t.Account, t.ID)
+	return err
+}
+
+// taskStop stops a task: nothing more is dialled, calls in progress go on. One that is not started stays as it is.
+func (s *server) taskStop(c *request) (any, error) {
+	t, err := c.task()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Store.StopTask(c.ctx, t.Account, t.ID); err != nil {
+		return nil, err
+	}
+	return c.taskShown(&t, c.look())
+}
+
+// removed is the answer to a deletion.
+type removed struct {
+	ID int64 `json:"id"`
+}
+
+func (s *server) taskDelete(c *request) (any, error) {
+	t, err := c.task()
+	if err != nil {
+		return nil, err
+	}
+	return removed{t.Serial}, s.Store.DeleteTask(c.ctx, t.Account, t.ID)
+}
