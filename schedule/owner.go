@@ -149,8 +149,12 @@ func (s *Scheduler) take(ctx context.Context, now time.Time) error {
 // endOrphans ends the calls of a dead process on the wire; until then they keep their slots.
 func (s *Scheduler) endOrphans(ctx context.Context, orphans []waihu.Orphan) {
 	done := func(id waihu.CallID) {
-		s.Book(waihu.Outcome{Call: id, Disposition: waihu.Unknown, HangupBy: waihu.BySystem, EndAt: s.o.Now(),
-			Evidence: []waihu.Evidence{{Kind: "error", Value: "the process died during the call"}}})
+		o := waihu.Outcome{Call: id, Disposition: waihu.Unknown, HangupBy: waihu.BySystem, EndAt: s.o.Now(),
+			Evidence: []waihu.Evidence{{Kind: "error", Value: "the process died during the call"}}}
+		if s.o.Lost != nil {
+			s.o.Lost(&o)
+		}
+		s.Book(o)
 	}
 	s.o.Place.EndOrphans(ctx, orphans, done)
 }

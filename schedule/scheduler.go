@@ -56,6 +56,8 @@ type Options struct {
 	Now     func() time.Time // default time.Now
 	Publish waihu.Publish    // default: nobody watches
 	Log     *slog.Logger     // default: discard
+	// Lost adds to the outcome of a call whose process died what it left behind, such as its recording; nil: nothing is looked for.
+	Lost func(*waihu.Outcome)
 	// Crash is nil in the product. Tests kill the process in it at named points:
 	// order.before (committed, the order has not left), outcome.before (arrived, not kept yet).
 	Crash func(point string)

@@ -212,3 +212,28 @@ func (j *journal) close() error {
 	j.f = nil
 	return errors.Join(j.err, err)
 }
+
+// compact drops what the file says of dialogs that are over: their phone numbers go with it.
+func (j *journal) compact() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.f == nil {
+		return nil
+	}
+	return j.rewrite()
+}
+
+// CompactJournal rewrites the journal with the dialogs that stand alone: nothing of one that is over stays in it.
+func (e *Endpoint) CompactJournal() error { return e.journal.compact() }
+
+// CompactJournal is Endpoint.CompactJournal for a journal that no endpoint has open.
+func CompactJournal(path string) error {
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	j, err := openJournal(path, slog.New(slog.DiscardHandler)) // which rewrites it
+	if err != nil {
+		return err
+	}
+	return j.close()
+}

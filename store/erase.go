@@ -352,7 +352,10 @@ func (x *eraser) postpone(t *tx, r numberRef) error {
 	return t.flushJobs([]waihu.Job{{Account: r.account, Kind: JobEraseNumber, Key: fmt.Sprintf("%d/%d", r.serial, r.seq), Body: body, RunAt: x.s.now().Add(5 * time.Second)}})
 }
 
-// EraseLater works a JobEraseNumber: it erases the number once its call has ended, and is an error before.
+// ErrCallLive says that a number cannot be erased yet.
+var ErrCallLive = errors.New("a call to the number is in progress")
+
+// EraseLater works a JobEraseNumber: it erases the number once its call has ended, and is ErrCallLive before.
 func (s *Store) EraseLater(ctx context.Context, j waihu.Job, remove func(context.Context, RecordingRow) error) error {
 	var l eraseLater
 	if err := json.Unmarshal(j.Body, &l); err != nil {
@@ -370,11 +373,11 @@ func (s *Store) EraseLater(ctx context.Context, j waihu.Job, remove func(context
 		return err
 	}
 	if live > 0 {
-		return errors.New("a call to the number is still in progress")
+		return ErrCallLive
 	}
 	report, err := s.Erase(ctx, Erasure{Phone: phone, Accounts: l.Accounts, Remove: remove})
 	if err == nil && report.Live > 0 {
-		err = errors.New("another call to the number has begun")
+		err = ErrCallLive
 	}
 	return err
 }

@@ -35,6 +35,10 @@ type config struct {
 	MinFreeMB  int    // dialling stops below this much free disk
 	Threads    int    // media threads, 0: cores - 1
 	LogLevel   string // debug, info, warn, error
+	Bucket     string // where finished recordings go, https://host/bucket/prefix; empty: they stay in Data
+	Region     string // of the bucket
+	BucketKey  string // env:NAME or file:PATH
+	BucketPass string // env:NAME or file:PATH
 	Keyue      keyueConfig
 	Callbacks  callbackConfig
 
@@ -57,6 +61,10 @@ func (c *config) flags(fs *flag.FlagSet) {
 	c.Keyue.flags(fs)
 	wholeVar(fs, &c.MinFreeMB, "min-free-mb", 256, "stop dialling and importing when the data folder's disk has fewer free `megabytes`")
 	c.Callbacks.flags(fs)
+	fs.StringVar(&c.Bucket, "recordings-bucket", "", "`address` of an S3 bucket to which finished recordings are moved, as https://s3.example.com/bucket/prefix; empty keeps them in the data folder")
+	fs.StringVar(&c.Region, "recordings-region", "", "`region` of that bucket, when its store wants one")
+	fs.StringVar(&c.BucketKey, "recordings-key", "", "access `key` of the bucket, as env:NAME or file:PATH")
+	fs.StringVar(&c.BucketPass, "recordings-secret", "", "`secret` of the access key, as env:NAME or file:PATH")
 	wholeVar(fs, &c.Threads, "media-threads", 0, "media `threads`; 0 means one less than the cores")
 }
 

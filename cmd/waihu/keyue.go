@@ -3,13 +3,11 @@ package main
 import (
 	"flag"
 	"fmt"
-	"path/filepath"
 	"strconv"
 	"strings"
 
 	"waihu/agent"
 	"waihu/keyue"
-	"waihu/wrapup"
 )
 
 // keyueConfig are the settings of the Keyue door: what the vendor's pages leave open.
@@ -51,7 +49,7 @@ func (c *keyueConfig) check() error {
 func (s *server) keyue() keyue.Options {
 	statuses, _ := s.cfg.Keyue.statuses() // checked by config.check; of a config made by hand the default
 	o := keyue.Options{
-		Store: s.store, Preflight: s.preflight, Check: agent.Check, Recordings: wrapup.Folder(filepath.Join(s.cfg.Data, "recordings")).Open, Log: s.log,
+		Store: s.store, Preflight: s.preflight, Check: agent.Check, Recordings: s.records.Open, Log: s.log,
 		ErrorStatus: s.cfg.Keyue.ErrorStatus, PrintedTaskURL: s.cfg.Keyue.PrintedURL, TaskStatus: statuses,
 	}
 	if s.jobs != nil {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -80,6 +81,7 @@ func (s *server) operations() map[string]operation {
 		return s.configure(ctx)
 	}
 	ops["trunk-check"] = s.checkTrunk
+	maps.Copy(ops, privacyOperations(s.store, s.records, s.ua.CompactJournal))
 	return ops
 }
 
@@ -161,7 +163,13 @@ func withStore(ctx context.Context, io stdio, cfg config, name string, q url.Val
 		return err
 	}
 	defer st.Close()
-	client := &http.Client{Transport: handlerTransport{adminHandler(storeOperations(st, 0))}}
+	rec, err := cfg.recordings(st, io.env, newLog(io.err, cfg.LogLevel))
+	if err != nil {
+		return err
+	}
+	ops := storeOperations(st, 0)
+	maps.Copy(ops, privacyOperations(st, rec, cfg.closedJournal))
+	client := &http.Client{Transport: handlerTransport{adminHandler(ops)}}
 	return perform(ctx, client, io.signals, name, q, body, on)
 }
 

@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -42,21 +41,22 @@ import (
 // server is the whole platform in one process. newServer opens everything and starts
 // nothing; run works until drained or stopped.
 type server struct {
-	cfg    config
-	log    *slog.Logger
-	store  *store.Store
-	hub    *live.Hub
-	voice  *speech.Synth
-	engine *media.Engine
-	ua     *sip.Endpoint
-	lines  *line.Lines
-	sched  *schedule.Scheduler
-	ahead  *lookahead
-	jobs   *queue.Queue
-	out    *egress.Client // for addresses that tenants gave
-	hooks  *webhook.Deliverer
-	http   net.Listener
-	admin  net.Listener
+	cfg     config
+	log     *slog.Logger
+	store   *store.Store
+	hub     *live.Hub
+	voice   *speech.Synth
+	engine  *media.Engine
+	ua      *sip.Endpoint
+	lines   *line.Lines
+	sched   *schedule.Scheduler
+	ahead   *lookahead
+	jobs    *queue.Queue
+	records *wrapup.Recordings
+	out     *egress.Client // for addresses that tenants gave
+	hooks   *webhook.Deliverer
+	http    net.Listener
+	admin   net.Listener
 
 	mu    sync.Mutex                                         // one configure at a time; guards what follows
 	sim   *carrier.Carrier                                   // nil until a line wants it
@@ -90,6 +90,9 @@ func (s *server) open(ctx context.Context, env func(string) (string, bool), out 
 	cfg := s.cfg
 	var err error
 	if s.store, err = openStore(ctx, cfg, env, s.log); err != nil {
+		return err
+	}
+	if s.records, err = cfg.recordings(s.store, env, s.log); err != nil {
 		return err
 	}
 	if s.voice, err = newVoice(cfg); err != nil {
@@ -184,20 +187,20 @@ func (s *server) openPorts(cfg config, lines []waihu.Line) error {
 	}
 	if s.ua, err = sip.New(sip.Options{
 		Listen:    []sip.ListenAddr{{Network: "udp", Addr: cfg.SIP}, {Network: "tcp", Addr: cfg.SIP}},
-		UserAgent: "waihu", Log: s.log, Journal: filepath.Join(cfg.Data, "dialogs.journal"),
+		UserAgent: "waihu", Log: s.log, Journal: cfg.journal(),
 	}); err != nil {
 		return listenError("--sip", cfg.SIP, err)
 	}
-	recordings := filepath.Join(cfg.Data, "recordings")
 	s.lines = line.New(line.Options{Endpoint: s.ua, Done: s.booked, SimAddr: s.simAddr, Log: s.log, Call: call.Deps{
-		Endpoint: s.ua, Engine: s.engine, Sounds: s.voice, Recognizer: speech.RecognizerFor, Recordings: recordings,
+		Endpoint: s.ua, Engine: s.engine, Sounds: s.voice, Recognizer: speech.RecognizerFor, Recordings: cfg.recordingsFolder(),
 		Publish: s.hub.Publish, Log: s.log, Bind: sipAddr.Addr(),
 	}})
 	s.sched = schedule.New(schedule.Options{Store: s.store, Place: s.lines, Agent: s.store.Agent, AgentVersion: s.store.AgentVersion, Owner: s.store.Owner(), Publish: s.publish, Log: s.log,
-		Crash: cfg.crash})
+		Lost: s.records.Lost, Crash: cfg.crash})
 	s.ahead = newLookahead(s.store, s.voice, s.sched.Health, s.log)
 	handlers := yunfu.Jobs(s.vendor())
 	maps.Copy(handlers, keyue.Jobs(s.keyue()))
+	maps.Copy(handlers, s.records.Handlers())
 	s.jobs = queue.New(queue.Options{Store: s.store, Handle: handlers, GaveUp: keyue.GaveUp(s.keyue()), Log: s.log})
 	if s.http, err = net.Listen("tcp", cfg.HTTP); err != nil {
 		return listenError("--http", cfg.HTTP, err)
@@ -270,7 +273,7 @@ func (s *server) notReady(ctx context.Context) string {
 // vendor joins the door with the rest; its jobs are made with it too, before there is a queue to wake.
 func (s *server) vendor() yunfu.Options {
 	o := yunfu.Options{
-		Store: s.store, Preflight: s.preflight, Recordings: wrapup.Folder(filepath.Join(s.cfg.Data, "recordings")).Open,
+		Store: s.store, Preflight: s.preflight, Recordings: s.records.Open,
 		BusyStatus: s.cfg.BusyStatus, PerSecond: s.cfg.PerSecond, RefuseImportWhileStarted: s.cfg.NoImport, Milliseconds: s.cfg.Millis, Log: s.log,
 	}
 	if s.jobs != nil {
@@ -353,6 +356,7 @@ func (s *server) run(ctx context.Context, signals <-chan os.Signal) error {
 	start("sip", s.ua.Run)
 	start("lines", s.lines.Run)
 	start("store", s.store.Maintain)
+	start("retention", s.store.Retain)
 	start("jobs", s.jobs.Run)
 	start("callbacks", s.hooks.Run)
 	start("schedule", s.sched.Run)
