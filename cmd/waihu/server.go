@@ -201,7 +201,7 @@ func (s *server) openPorts(cfg config, lines []waihu.Line) error {
 	handlers := yunfu.Jobs(s.vendor())
 	maps.Copy(handlers, keyue.Jobs(s.keyue()))
 	maps.Copy(handlers, s.records.Handlers())
-	s.jobs = queue.New(queue.Options{Store: s.store, Handle: handlers, GaveUp: keyue.GaveUp(s.keyue()), Log: s.log})
+	s.jobs = queue.New(queue.Options{Store: s.store, Handle: handlers, GaveUp: keyue.GaveUp(s.keyue()), Lease: cfg.jobLease, Log: s.log})
 	if s.http, err = net.Listen("tcp", cfg.HTTP); err != nil {
 		return listenError("--http", cfg.HTTP, err)
 	}
