@@ -101,7 +101,6 @@ func (s *server) open(ctx context.Context, env func(string) (string, bool), out 
 	if s.out, err = newEgress(cfg); err != nil {
 		return err
 	}
-	s.hooks = s.newDeliverer()
 	if cfg.Apply != "" {
 		raw, err := os.ReadFile(cfg.Apply)
 		if err != nil {
@@ -118,6 +117,7 @@ func (s *server) open(ctx context.Context, env func(string) (string, bool), out 
 	if err := s.openPorts(cfg, lines); err != nil {
 		return err
 	}
+	s.hooks = s.newDeliverer() // its links name the port
 	return s.configure(ctx)
 }
 
@@ -278,6 +278,9 @@ func (s *server) vendor() yunfu.Options {
 	}
 	if s.jobs != nil {
 		o.Wake = s.jobs.Wake
+	}
+	if o.Public = s.cfg.Callbacks.Public; o.Public == "" && s.http != nil {
+		o.Public = "http://" + s.http.Addr().String()
 	}
 	return o
 }
