@@ -42,8 +42,10 @@ type Review struct {
 	Agent      AgentID         `json:"agent,omitempty"`
 	Version    int             `json:"version,omitempty"` // of that agent
 	Hash       string          `json:"hash,omitempty"`    // of everything that went in: transcript, items, model
-	Model      string          `json:"model,omitempty"`   // "id (name)" of the language model that was asked; empty: none
-	Notes      []string        `json:"notes,omitempty"`   // what did not run and why
+	Model      string          `json:"model,omitempty"`   // "id (name)" of the language model that sums up; empty: none
+	// SummaryHash is of what went into the summary.
+	SummaryHash string   `json:"summary_hash,omitempty"`
+	Notes       []string `json:"notes,omitempty"` // what did not run and why
 }
 
 // Undecided is how many items and questions have no answer.
@@ -159,6 +161,8 @@ type Checks struct {
 	Prompt string            `json:"prompt,omitempty"` // of a quality check: by what the level is judged
 	Levels map[string]string `json:"levels,omitempty"` // level -> what it means; default DefaultLevels
 	Items  []QualityItem     `json:"items,omitempty"`
+	// Grade gives the level where no model does: the first rule that holds, over the facts of rule items and their results.
+	Grade []GradeRule `json:"grade,omitempty"`
 }
 
 // DefaultLevels are the levels of intention as 云蝠's statistics name them.
@@ -175,6 +179,7 @@ type Model struct {
 	Timeout time.Duration `json:"timeout,omitempty"` // of one request; 0: the client's
 	Retries *int          `json:"retries,omitempty"` // after 429 and 5xx; nil: the client's
 	// Format is how JSON answers are asked for: json_schema (default), json_object, none. A server that refuses one gets the next.
+	Default     bool              `json:"default,omitempty"` // asked where no id is named; else the first by id is
 	Format      string            `json:"format,omitempty"`
 	Temperature *float64          `json:"temperature,omitempty"`
 	MaxTokens   int               `json:"max_tokens,omitempty"`

@@ -12,10 +12,11 @@ type fileDoc struct {
 	RedialRules   []ruleDoc    `json:"redial_rules"`
 	BridgeGroups  []bridgeDoc  `json:"bridge_groups"`
 	QualityChecks []qualityDoc `json:"quality_checks"`
-	ScoreSchemes  []namedDoc   `json:"score_schemes"`
+	ScoreSchemes  []schemeDoc  `json:"score_schemes"`
 	Agents        []agentDoc   `json:"agents"`
 	Tasks         []taskDoc    `json:"tasks"`
 	Webhooks      []webhookDoc `json:"webhooks"`
+	Models        []modelDoc   `json:"models"`
 }
 
 type accountDoc struct {
@@ -122,6 +123,27 @@ type qualityDoc struct {
 	Name    string `json:"name"`
 	Default bool   `json:"default"`
 	LLMType int    `json:"llm_type"`
+	waihu.Checks
+}
+
+type schemeDoc struct {
+	namedDoc
+	waihu.Checks
+}
+
+type modelDoc struct {
+	ID          string            `json:"id"`
+	URL         string            `json:"url"`
+	Key         string            `json:"key"`
+	Model       string            `json:"model"`
+	Default     bool              `json:"default"`
+	Timeout     int               `json:"timeout"` // seconds
+	Retries     *int              `json:"retries"`
+	Format      string            `json:"format"` // json_schema, json_object, none
+	Temperature *float64          `json:"temperature"`
+	MaxTokens   int               `json:"max_tokens"`
+	ExtraBody   map[string]any    `json:"extra_body"`
+	Headers     map[string]string `json:"headers"`
 }
 
 type agentDoc struct {
@@ -150,6 +172,8 @@ type taskDoc struct {
 	EndAction      string              `json:"end_action"`      // none, pause
 	UnknownOutcome string              `json:"unknown_outcome"` // done, redial
 	RingTimeout    int                 `json:"ring_timeout"`    // seconds
+	QualityCheck   int64               `json:"quality_check"`
+	ScoreScheme    int64               `json:"score_scheme"`
 }
 
 type taskLineDoc struct {

@@ -41,7 +41,7 @@ type planned struct {
 }
 
 // kinds are the report's lines, in order.
-var kinds = []string{"accounts", "tokens", "lines", "calling_hours", "backgrounds", "redial_rules", "bridge_groups", "quality_checks", "score_schemes", "agents", "tasks", "webhooks"}
+var kinds = []string{"accounts", "tokens", "lines", "calling_hours", "backgrounds", "redial_rules", "bridge_groups", "quality_checks", "score_schemes", "agents", "tasks", "webhooks", "models"}
 
 // build checks everything and fills the list.
 func (p *plan) build(f *fileDoc) error {
@@ -58,6 +58,7 @@ func (p *plan) build(f *fileDoc) error {
 	for i := range f.CallingHours {
 		p.buildHours(index("calling_hours", i), &f.CallingHours[i])
 	}
+	p.buildModels(f.Models)
 	p.buildNamed(f)
 	for i := range f.RedialRules {
 		p.buildRule(index("redial_rules", i), &f.RedialRules[i])
@@ -344,11 +345,19 @@ func (p *plan) buildNamed(f *fileDoc) {
 		}
 		put(waihu.BridgeGroup, "bridge_groups", i, x.ID, x.Account, x.Name, map[string]any{"strategy": x.Strategy, "seats": append([]string{}, x.Seats...)})
 	}
-	for i, x := range f.QualityChecks {
-		put(waihu.QualityCheck, "quality_checks", i, x.ID, x.Account, x.Name, map[string]any{"default": x.Default, "llm_type": x.LLMType})
+	for i := range f.QualityChecks {
+		x := &f.QualityChecks[i]
+		data := p.checks(index("quality_checks", i), &x.Checks)
+		data["default"], data["llm_type"] = x.Default, x.LLMType
+		put(waihu.QualityCheck, "quality_checks", i, x.ID, x.Account, x.Name, data)
 	}
-	for i, x := range f.ScoreSchemes {
-		put(waihu.ScoreScheme, "score_schemes", i, x.ID, x.Account, x.Name, nil)
+	for i := range f.ScoreSchemes {
+		x := &f.ScoreSchemes[i]
+		data := p.checks(index("score_schemes", i), &x.Checks)
+		if len(data) == 0 {
+			data = nil
+		}
+		put(waihu.ScoreScheme, "score_schemes", i, x.ID, x.Account, x.Name, data)
 	}
 }
 

@@ -40,6 +40,8 @@ type Options struct {
 	Store *store.Store
 	// Check is the static check of agents; its problems' fields are paths inside the agent.
 	Check func(*waihu.AgentSpec) []waihu.Problem
+	// Checks is the static check of quality checks and score schemes, with fields inside them.
+	Checks func(*waihu.Checks) []waihu.Problem
 	// Calls is how many calls at once the server that takes the lines has RTP ports for; 0: not checked.
 	Calls int
 	// Env looks up what env:NAME names; default os.LookupEnv.

@@ -63,7 +63,7 @@ func TestFixture(t *testing.T) {
 	r, err := ApplyFile(ctx, fixture, options(s))
 	must(t, err)
 	want := Report{{"accounts", 4, 0, 0}, {"tokens", 3, 0, 0}, {"lines", 3, 0, 0}, {"calling_hours", 3, 0, 0}, {"backgrounds", 4, 0, 0}, {"redial_rules", 2, 0, 0},
-		{"bridge_groups", 1, 0, 0}, {"quality_checks", 2, 0, 0}, {"score_schemes", 1, 0, 0}, {"agents", 12, 0, 0}, {"tasks", 1, 0, 0}, {"webhooks", 0, 0, 0}}
+		{"bridge_groups", 1, 0, 0}, {"quality_checks", 2, 0, 0}, {"score_schemes", 1, 0, 0}, {"agents", 12, 0, 0}, {"tasks", 1, 0, 0}, {"webhooks", 0, 0, 0}, {"models", 0, 0, 0}}
 	if !reflect.DeepEqual(r, want) {
 		t.Errorf("got\n%swant\n%s", r, want)
 	}

@@ -48,6 +48,8 @@ func (p *plan) buildTask(path string, x *taskDoc) {
 		k.Holidays = append(k.Holidays, waihu.Period{From: from, To: to})
 	}
 	p.taskChoices(path, x, &k)
+	k.QualityCheck = p.checkID(at("quality_check"), waihu.QualityCheck, account, x.QualityCheck)
+	k.ScoreScheme = p.checkID(at("score_scheme"), waihu.ScoreScheme, account, x.ScoreScheme)
 	p.put("tasks", "task", x.ID, path, account, k)
 }
 

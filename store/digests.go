@@ -137,6 +137,11 @@ func (t *tx) apply(r Resource) (created bool, err error) {
 		if err == nil {
 			err = t.applyTask(v, created)
 		}
+	case waihu.Model:
+		created = missing(`select count(*) from models where id = $1`, v.ID)
+		if err == nil {
+			err = t.putModel(v)
+		}
 	case waihu.Endpoint:
 		created = missing(`select count(*) from endpoints where id = $1`, v.ID)
 		if err == nil {

@@ -48,6 +48,18 @@ func (s *Store) Reviews(ctx context.Context, account waihu.AccountID, calls []wa
 	return out, err
 }
 
+// LatestReviews are up to limit reviews of the task's latest calls.
+func (s *Store) LatestReviews(ctx context.Context, account waihu.AccountID, task waihu.TaskID, limit int) (list []waihu.Review, err error) {
+	err = s.read(ctx, func(t *tx) error {
+		ref, err := t.findTask(account, task)
+		if err != nil {
+			return err
+		}
+		return t.eachReview(func(_ string, r waihu.Review) { list = append(list, r) }, `where v.task = $1 order by v.call desc limit $2`, ref.serial, limit)
+	})
+	return list, err
+}
+
 func (t *tx) eachReview(f func(grade string, v waihu.Review), where string, args ...any) error {
 	return t.each(func(scan func(...any) error) error {
 		var v waihu.Review

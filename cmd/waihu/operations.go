@@ -17,10 +17,10 @@ import (
 	"strings"
 
 	"waihu"
-	"waihu/agent"
 	"waihu/resources"
 	"waihu/speech"
 	"waihu/store"
+	"waihu/wrapup"
 )
 
 // openStore opens the ledger of a data folder with the key of its secrets.
@@ -62,7 +62,7 @@ func newVoice(cfg config) (*speech.Synth, error) {
 // applyResources reads, checks and applies a resources file; nothing is applied when anything in it is wrong.
 // calls is how many calls at once the server has ports for, 0 when no server is asked.
 func applyResources(ctx context.Context, st *store.Store, name string, raw []byte, calls int, say func(string)) error {
-	report, err := resources.Apply(ctx, name, raw, resources.Options{Store: st, Check: agent.Check, Calls: calls})
+	report, err := resources.Apply(ctx, name, raw, resources.Options{Store: st, Check: checkAgent, Checks: wrapup.CheckChecks, Calls: calls})
 	if err != nil {
 		return err
 	}
@@ -87,7 +87,7 @@ func (s *server) operations() map[string]operation {
 
 // storeOperations need the ledger alone, so they also work when no server runs.
 func storeOperations(st *store.Store, calls int) map[string]operation {
-	return map[string]operation{
+	ops := map[string]operation{
 		"apply": func(ctx context.Context, q url.Values, body io.Reader, tell func(message)) error {
 			raw, err := io.ReadAll(io.LimitReader(body, maxResources))
 			if err != nil {
@@ -117,6 +117,8 @@ func storeOperations(st *store.Store, calls int) map[string]operation {
 			return nil
 		},
 	}
+	wrapupOperations(ops, st)
+	return ops
 }
 
 // unknownAccount names those that there are.
