@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
 	"time"
 
 	"waihu"
@@ -87,6 +88,10 @@ func (c *request) known(secret string) (err error) {
 	}
 	if c.token.Scope != "" && c.token.Scope != Door {
 		return waihu.Errorf(waihu.EUnauthorized, "the token is another door's")
+	}
+	if wait := c.s.limit.Wait(c.token.ID, c.s.Now()); wait > 0 {
+		c.w.Header().Set("Retry-After", strconv.Itoa(int((wait+time.Second-1)/time.Second)))
+		return &refusal{http.StatusTooManyRequests, tooMany, "请求过于频繁,请稍后再试"}
 	}
 	c.loc = waihu.Location(c.account.Zone)
 	c.who, err = identityOf(c.account)

@@ -5,9 +5,10 @@
 // What is exact, what is tolerant and what is our own choice stands per endpoint in docs/keyue-compatibility.md, which
 // a test holds against the route table.
 //
-// The handler may be called by any number of goroutines and keeps nothing between requests. Every answer of the agent
-// API, a panic's too, is the vendor's: {time, data, code, msg} or, for a failure, {code, msg, tip, requestId}; a failure
-// changes nothing. Bodies are bounded, so a slow or hostile client costs one goroutine and at most maxUpload of memory.
+// The handler may be called by any number of goroutines and keeps nothing between requests but how often each token has
+// asked lately. Every answer of the agent API, a panic's too, is the vendor's: {time, data, code, msg} or, for a failure,
+// {code, msg, tip, requestId}; a failure changes nothing. Bodies are bounded, so a slow or hostile client costs one
+// goroutine and at most maxUpload of memory.
 // What the vendor does asynchronously (copy, publish, document import) is a row and a job of the ledger, written in the
 // commit before the answer and worked by the handlers of Jobs: it survives whatever dies, and happens once.
 //
@@ -46,6 +47,9 @@ type Options struct {
 	Now   func() time.Time // default time.Now
 	// Wake tells whoever works the jobs that there are new ones; nil: they are found in time.
 	Wake func()
+	// PerSecond is how many requests a second one token may make; 0: no limit. Who makes more is answered 429 with
+	// Retry-After.
+	PerSecond int
 	// ErrorStatus is the HTTP status of a refused request, which the vendor's pages do not state. Default 400, as in the
 	// vendor's sister product; 200 is for clients that throw on other statuses. Who is not known gets 401 and our own
 	// faults 5xx whatever stands here.
@@ -82,13 +86,14 @@ func (o Options) orDefault() Options {
 
 type server struct {
 	Options
-	mux *http.ServeMux
+	mux   *http.ServeMux
+	limit waihu.Limiter
 }
 
 // New serves every route of the package on the paths they are documented with. Whatever else it is asked for is
 // answered with the agent API's failure.
 func New(o Options) http.Handler {
-	s := &server{Options: o.orDefault(), mux: http.NewServeMux()}
+	s := &server{Options: o.orDefault(), mux: http.NewServeMux(), limit: waihu.Limiter{PerSecond: o.PerSecond}}
 	for _, r := range append(s.routes(), s.aiobRoutes()...) {
 		for _, m := range r.methods {
 			s.mux.Handle(m+" "+r.path, r.handle)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"waihu"
 )
@@ -173,4 +174,21 @@ func TestIdentity(t *testing.T) {
 	if r := w.do(other, "GET", v3+"/agents", nil); r.status != 500 || r.code != internalFailed || strings.Contains(r.raw, "json") {
 		t.Errorf("what cannot be read: %d %s", r.status, r.raw)
 	}
+}
+
+// TestLimit: who asks too often is told when to come back; others are not.
+func TestLimit(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(o *Options) { o.PerSecond = 2 })
+	for range 2 {
+		w.ok("GET", v3+"/agents", nil)
+	}
+	r := w.do(page, "GET", v3+"/agents", nil)
+	w.bad(r, tooMany)
+	if r.status != 429 || r.header.Get("Retry-After") != "1" {
+		t.Errorf("%d, Retry-After %q", r.status, r.header.Get("Retry-After"))
+	}
+	w.good(w.do(other, "GET", v3+"/agents", nil))
+	w.now = w.now.Add(time.Second)
+	w.ok("GET", v3+"/agents", nil)
 }

@@ -253,7 +253,7 @@ func (s *Store) FailAgentJob(ctx context.Context, j AgentJob, reason string, rep
 // is the door's. The new agent and the end of the job are one commit, so a job that is worked twice copies once. A name
 // that was taken meanwhile is ErrNameTaken: try again.
 func (s *Store) CopyAgent(ctx context.Context, j AgentJob, edit func(*waihu.AgentSpec)) error {
-	err := s.update(ctx, normal, func(t *tx) error {
+	err := s.updateThen(ctx, normal, func(t *tx) error {
 		a, err := t.usableAgent(j.Account, j.Agent)
 		if err != nil {
 			return err
@@ -275,7 +275,7 @@ func (s *Store) CopyAgent(ctx context.Context, j AgentJob, edit func(*waihu.Agen
 			err = errOver
 		}
 		return err
-	})
+	}, "copy.before_commit", "copy.after_commit")
 	if errors.Is(err, errOver) {
 		return nil
 	}

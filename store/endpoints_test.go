@@ -1,6 +1,7 @@
 package store
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -149,6 +150,43 @@ func TestEndpoints(t *testing.T) {
 		}
 		if list, err := w.Endpoints(w.ctx, acme); err != nil || len(list) != 0 {
 			t.Errorf("%+v, %v", list, err)
+		}
+	})
+}
+
+// TestEndpointPlans: the statements that run with every save and every look use indexes.
+func TestEndpointPlans(t *testing.T) {
+	t.Parallel()
+	engines(t, func(t *testing.T, open func(Options) *Store) {
+		w := newWorld(t, open(Options{Key: make([]byte, 32)}))
+		w.task("t1")
+		for i := range 50 {
+			w.numbers("t1", i, 1)
+		}
+		w.endpoint(acme)
+		if !w.d.embedded {
+			w.do(func(x *tx) error { _, err := x.exec(`analyze`); return err })
+		}
+		for _, st := range []struct {
+			name, sql string
+			args      []any
+			reader    bool
+		}{
+			{"held endpoints", sqlHeldEndpoints, into(`[[1,1]]`, "me"), false},
+			{"stepped before", sqlSteppedBefore, into(`[[1,"a",1]]`), false},
+			{"stepped", sqlStepped, into(`[[1,"a",1,0,1,""]]`, 1), false},
+			{"done", sqlDeliveryDone, into(`[[1,"a",1]]`), false},
+			{"cursors", sqlCursors, into(`[[1,"a",1]]`), false},
+			{"states", sqlDeliveryStates, into(`[[1,1,0,0,1,0,"",0,0]]`), false},
+			{"events of", sqlEventsOf, into(`[[1],[2]]`, acme), true},
+			{"cursors of", sqlEndpointCursors, into(`[[1]]`), true},
+		} {
+			plan := w.explain(st.sql, st.reader, st.args...)
+			for _, line := range plan {
+				if bad(line) && !strings.Contains(line, "TEMP B-TREE") { // they sort what the parameter names
+					t.Errorf("%s: %s\nin the plan\n%s", st.name, strings.TrimSpace(line), strings.Join(plan, "\n"))
+				}
+			}
 		}
 	})
 }

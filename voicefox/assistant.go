@@ -224,10 +224,13 @@ func (c *request) apply(b *assistantBody, named *namedBy, a *waihu.AgentSpec) er
 	if b.HotWords != nil {
 		delete(kept, "hotWords")
 		if a.Listen.Hotwords = nil; len(*b.HotWords) > 0 {
-			kept["hotWords"], a.Listen.Hotwords = *b.HotWords, map[string]int{}
+			var list []map[string]any // keys in the order in which the ledger gives them back, so that the same again is no change
+			a.Listen.Hotwords = map[string]int{}
 			for _, w := range *b.HotWords {
+				list = append(list, map[string]any{"word": w.Word, "weight": w.Weight, "replacedWords": orEmpty(w.ReplacedWords), "enableFuzzyMatch": w.EnableFuzzyMatch})
 				a.Listen.Hotwords[w.Word] = w.Weight
 			}
+			kept["hotWords"] = list
 		}
 	}
 	vendor := maps.Clone(a.Vendor)

@@ -259,7 +259,7 @@ func (w *world) dial(id waihu.TaskID, outcomes ...*waihu.Outcome) []store.LiveCa
 		calls = append(calls, d.LiveCall)
 		if o := outcomes[i]; o != nil {
 			o.Call = d.Call
-			book = append(book, store.Booking{LiveCall: d.LiveCall, Outcome: o, Next: waihu.NumberDone})
+			book = append(book, store.Booking{LiveCall: d.LiveCall, Outcome: o, Next: waihu.NumberDone, Review: spec.LLM != nil && len(spec.LLM.Collect) > 0, AgentVersion: spec.VersionID})
 		}
 	}
 	_, err = w.Tick(w.Context(), &store.Tick{Epoch: w.epoch, Owner: "test", Now: w.now.Add(time.Minute), Book: book})

@@ -257,6 +257,7 @@ func firsts(list []got) (out []got) {
 // complete checks that the first deliveries of an account are the numbers from first to last without gaps.
 func complete(t testing.TB, list []got, a waihu.AccountID, first, last int64, but ...int64) {
 	t.Helper()
+	t.Helper()
 	have := map[int64]bool{}
 	for _, g := range list {
 		if g.Account == a {

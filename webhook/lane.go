@@ -95,7 +95,7 @@ func (l *lane) ready(limit int) (list []waihu.Event) {
 	}
 	for i := range l.pending {
 		e := &l.pending[i]
-		if (e.Call != 0 && calls[e.Call]) || (e.Call == 0 && tasks[e.Task]) {
+		if (e.Call != 0 && (calls[e.Call] || l.beside[e.Call] > 0)) || (e.Call == 0 && tasks[e.Task]) {
 			hold(e)
 			continue
 		}

@@ -1,16 +1,22 @@
 package webhook
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"waihu"
+	"waihu/egress"
 	"waihu/store"
 )
 
@@ -205,4 +211,182 @@ func TestBreaker(t *testing.T) {
 	if black, err := w.Blackouts(t.Context(), acme); err != nil || len(black) != 1 || !black[0].Released {
 		t.Errorf("blackouts after the release: %+v, %v", black, err)
 	}
+}
+
+// TestHangingEndpoints: whoever hangs holds its own worker and nobody else's, whatever the number of those that hang.
+func TestHangingEndpoints(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	release := make(chan struct{})
+	first := make(chan struct{}, 1000)
+	bad := newReceiver(t, func(int, got) int {
+		select {
+		case first <- struct{}{}:
+		default:
+		}
+		<-release
+		return 500
+	})
+	defer close(release)
+	good := newReceiver(t, nil)
+	const many = 60
+	for range many {
+		w.endpoint(acme, bad.URL)
+	}
+	w.endpoint(other, good.URL)
+	w.deliver(func(o *Options) {
+		o.Extra = 4
+		o.Client = client(t, func(e *egress.Options) { e.Timeout = time.Minute })
+	})
+	w.happen(acme, 3)
+	for range many {
+		select {
+		case <-first:
+		case <-time.After(patience):
+			t.Fatal("the bad endpoints were not asked")
+		}
+	}
+	w.happen(other, 200)
+	complete(t, good.distinct(t, 200), other, 1, 200)
+	if n := bad.attempts(); n != many {
+		t.Errorf("%d deliveries hang, one an endpoint was expected: what never succeeded has no right to more", n)
+	}
+}
+
+// TestPool: an account gets a part of the pool and gives it back.
+func TestPool(t *testing.T) {
+	t.Parallel()
+	p := newPool(8)
+	if !p.take(acme) || !p.take(acme) || p.take(acme) {
+		t.Error("a quarter of 8 is 2")
+	}
+	for i, a := range []waihu.AccountID{other, other, "x", "x", "y", "y"} {
+		if !p.take(a) {
+			t.Errorf("the %d-th was refused", i)
+		}
+	}
+	if p.take("z") {
+		t.Error("nine of eight")
+	}
+	p.give(acme)
+	if !p.take("z") || p.take("z") {
+		t.Error("what was given back is to be had once")
+	}
+}
+
+// TestParallel: events of different tasks go out beside one another, those of one task one after the other.
+func TestParallel(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	second := w.task(acme)
+	both := make(chan struct{})
+	var mu sync.Mutex
+	in := map[waihu.TaskID]int{}
+	r := newReceiver(t, func(_ int, g got) int {
+		if g.N <= 4 { // the first make the endpoint trusted: it gets two at once
+			return 200
+		}
+		mu.Lock()
+		in[g.Task]++
+		if in[g.Task] > 1 {
+			t.Errorf("two events of one task at once")
+		}
+		if len(in) == 2 && in[second.ID] > 0 && in[w.tasks[acme].ID] > 0 {
+			select {
+			case <-both:
+			default:
+				close(both)
+			}
+		}
+		mu.Unlock()
+		select {
+		case <-both:
+		case <-time.After(patience):
+			t.Error("the tasks were told one after the other")
+		}
+		mu.Lock()
+		in[g.Task]--
+		mu.Unlock()
+		return 200
+	})
+	w.endpoint(acme, r.URL)
+	w.deliver(func(o *Options) { o.Client = client(t, func(e *egress.Options) { e.Timeout = patience }) })
+	w.happen(acme, 4)
+	r.distinct(t, 4)
+	w.happen(acme, 3)
+	for i := range 3 {
+		if _, err := w.AddNumbers(t.Context(), acme, second.ID, []store.NewNumber{{Phone: waihu.PhoneNumber(strconv.Itoa(13900000000 + i))}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	complete(t, r.distinct(t, 10), acme, 1, 10)
+}
+
+// TestAcceptAndRest: a door may demand more than 2xx, say nothing of some events, and fail for a while.
+func TestAcceptAndRest(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var refusals, trouble atomic.Int64
+	r := newReceiver(t, nil)
+	e := w.endpoint(acme, r.URL)
+	shape := func(ctx context.Context, e waihu.Endpoint, events []waihu.Event) (waihu.Payload, int, error) {
+		if events[0].N == 2 { // nothing to tell
+			return waihu.Payload{}, 1, nil
+		}
+		switch {
+		case events[0].N == 3 && trouble.Add(1) < 3:
+			return waihu.Payload{}, 0, errors.New("the ledger is away")
+		case events[0].N == 3 && trouble.Load() == 3:
+			panic("a bug")
+		}
+		p, n, err := plainShape(ctx, e, events)
+		p.Header = http.Header{"X-Door": {"yes"}}
+		p.ContentType = "application/json; charset=utf-8"
+		p.Accept = func(status int, body []byte) error {
+			if status != 200 || refusals.Add(1) <= 2 {
+				return errors.New("the answer was not the one that is wanted")
+			}
+			return nil
+		}
+		return p, n, err
+	}
+	w.deliver(func(o *Options) { o.Shapes["test"] = shape })
+	w.happen(acme, 5)
+	list := r.wait(t, "four events", func(list []got) bool { return len(firsts(list)) == 4 })
+	complete(t, list, acme, 1, 5, 2)
+	if h := list[0].header; h.Get("X-Door") != "yes" || h.Get("Content-Type") != "application/json; charset=utf-8" {
+		t.Errorf("%v", h)
+	}
+	w.until("all is settled", func() bool { st := w.state(e); return st.Lag() == 0 && st.Sent == 4 })
+	if refusals.Load() < 6 {
+		t.Errorf("%d answers were judged", refusals.Load())
+	}
+}
+
+// TestSteppedOverSurvives: what was stepped over is tried again by the next life.
+func TestSteppedOverSurvives(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var healed atomic.Bool
+	r := newReceiver(t, func(_ int, g got) int {
+		if g.Account == acme && g.N == 1 && !healed.Load() {
+			return 500
+		}
+		return 200
+	})
+	e := w.endpoint(acme, r.URL)
+	stop := w.deliver()
+	w.happen(acme, 3)
+	for i := 0; w.state(e).Waiting == 0; i++ {
+		if i > 5000 {
+			t.Fatalf("nothing was stepped over: %+v", w.state(e))
+		}
+		w.happen(child, 1)
+	}
+	w.until("the cursor has passed it", func() bool { return w.state(e).Cursors[0].Next == 4 })
+	stop()
+	healed.Store(true)
+	w.deliver()
+	complete(t, r.wait(t, "the event that was stepped over", func(list []got) bool { return len(firsts(mine(list))) == 3 }), acme, 1, 3)
+	w.until("its row is gone", func() bool { st := w.state(e); return st.Waiting == 0 && st.Failed == 0 })
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"net/http"
 	"net/url"
+	"slices"
 
 	"github.com/google/uuid"
 
@@ -19,20 +21,19 @@ const maxCallbackEvents = 200
 // nothing to tell of them. Calls that ended one after the other travel together, as the vendor's count says; a call
 // that is graded after its end travels then, so that its level is the one after the check. What a client has done
 // over this door itself is not told to it, but for what goes on in the background.
-func Callback(o Options) func(ctx context.Context, e waihu.Endpoint, events []waihu.Event) (body []byte, n int, err error) {
+// The bodies of the same events differ in the keys of their links alone.
+func Callback(o Options) waihu.Shape {
 	s := newServer(o)
-	return func(ctx context.Context, e waihu.Endpoint, events []waihu.Event) ([]byte, int, error) {
-		if len(events) == 0 {
-			return nil, 0, nil
-		}
+	return func(ctx context.Context, e waihu.Endpoint, events []waihu.Event) (p waihu.Payload, n int, err error) {
 		c, err := s.telling(ctx, events[0].Account)
 		if waihu.ErrorCode(err) == waihu.ENotFound { // deleted since: nobody is left to tell
-			return nil, len(events), nil
+			return p, len(events), nil
 		}
 		if err != nil {
-			return nil, 0, err
+			return p, 0, err
 		}
-		return c.callback(events)
+		p.Body, n, err = c.callback(events, len(e.Kinds) == 0 || slices.Contains(e.Kinds, waihu.EventCallReviewed))
+		return p, n, err
 	}
 }
 
@@ -46,11 +47,11 @@ func (s *server) telling(ctx context.Context, account waihu.AccountID) (*request
 	return c, err
 }
 
-func (c *request) callback(events []waihu.Event) (body []byte, n int, err error) {
+func (c *request) callback(events []waihu.Event, reviews bool) (body []byte, n int, err error) {
 	push := callPush{Data: []pushRow{}}
 	var ids []waihu.CallID
 	for i := range events[:min(len(events), maxCallbackEvents)] {
-		if endsCall(&events[i]) {
+		if endsCall(&events[i], reviews) {
 			ids = append(ids, events[i].Call)
 		}
 	}
@@ -60,7 +61,7 @@ func (c *request) callback(events []waihu.Event) (body []byte, n int, err error)
 	}
 	for i := range events[:min(len(events), maxCallbackEvents)] {
 		e := &events[i]
-		if !endsCall(e) {
+		if !endsCall(e, reviews) {
 			other, err := c.eventPush(e)
 			if err != nil {
 				return nil, 0, err
@@ -85,8 +86,8 @@ func (c *request) callback(events []waihu.Event) (body []byte, n int, err error)
 	return c.pushed(push, min(len(events), maxCallbackEvents))
 }
 
-// endsCall says whether the event is the one at which a call is told.
-func endsCall(e *waihu.Event) bool {
+// endsCall says whether the event is the one at which a call is told. Where no reviews are asked for, its end is.
+func endsCall(e *waihu.Event, reviews bool) bool {
 	var b struct {
 		Review bool `json:"review"`
 		Again  bool `json:"again"` // a check that was repeated later: the call has been told
@@ -94,7 +95,7 @@ func endsCall(e *waihu.Event) bool {
 	if json.Unmarshal(e.Body, &b) != nil {
 		return false
 	}
-	return e.Kind == waihu.EventCallEnded && !b.Review || e.Kind == waihu.EventCallReviewed && !b.Again
+	return e.Kind == waihu.EventCallEnded && !(b.Review && reviews) || e.Kind == waihu.EventCallReviewed && !b.Again
 }
 
 // callPush is the body of calls.
@@ -304,4 +305,52 @@ func (c *request) recordPath(k *waihu.Call) string {
 		path += "?sub_user_id=" + url.QueryEscape(string(c.acts.ID))
 	}
 	return path
+}
+
+// blackoutRow is a time for which the breaker blocked an address.
+type blackoutRow struct {
+	ID        int64           `json:"id"`
+	UserID    waihu.AccountID `json:"user_id"`
+	URL       string          `json:"url"`
+	Begin     string          `json:"blackout_time"`
+	Release   string          `json:"release_time"`
+	Status    int             `json:"status"` // 0 blocked, 1 released
+	StatusStr string          `json:"status_str"`
+	Created   string          `json:"created_at"`
+	Updated   string          `json:"updated_at"`
+}
+
+func (c *request) blackoutRow(b *store.Blackout) blackoutRow {
+	r := blackoutRow{b.ID, b.Account, b.URL, stamp(b.Since, c.loc), stamp(b.ReleaseAt, c.loc), 0, "拉黑中", stamp(b.CreatedAt, c.loc), stamp(b.UpdatedAt, c.loc)}
+	if b.Released {
+		r.Status, r.StatusStr = 1, "已释放"
+	}
+	return r
+}
+
+func (s *server) blackouts(c *request) (*answer, error) {
+	list, err := s.Store.Blackouts(c.ctx, c.acts.ID)
+	data := []blackoutRow{}
+	for i := range list {
+		data = append(data, c.blackoutRow(&list[i]))
+	}
+	return &answer{message: "查看黑名单成功", data: data}, err
+}
+
+// blackoutRelease lets an address be called again before its time; the vendor has a console for that.
+func (s *server) blackoutRelease(c *request) (*answer, error) {
+	list, err := s.Store.Blackouts(c.ctx, c.acts.ID)
+	if err != nil {
+		return nil, err
+	}
+	i := slices.IndexFunc(list, func(b store.Blackout) bool { return itoa(int(b.ID)) == c.r.PathValue("id") })
+	if i < 0 {
+		return nil, refused(http.StatusNotFound, "黑名单记录不存在")
+	}
+	if !list[i].Released {
+		if err := s.Store.ReleaseEndpoint(c.ctx, list[i].Account, list[i].Endpoint); err != nil {
+			return nil, err
+		}
+	}
+	return &answer{message: "释放成功", data: ""}, nil
 }

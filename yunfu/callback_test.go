@@ -26,7 +26,8 @@ func (w *world) pushes(account waihu.AccountID, after int64, most int) (bodies [
 			return bodies
 		}
 		for len(events) > 0 {
-			body, n, err := shape(w.Context(), waihu.Endpoint{Account: account}, events)
+			p, n, err := shape(w.Context(), waihu.Endpoint{Account: account}, events)
+			body := p.Body
 			w.must(err)
 			if n < 1 || n > len(events) {
 				w.Fatalf("%d of %d events shaped", n, len(events))
@@ -104,21 +105,25 @@ func TestCallbackAfterReview(t *testing.T) {
 	ended := waihu.Event{Account: mainUser, N: 1, Task: taskID, Kind: waihu.EventCallEnded, Call: call.Call, Body: []byte(`{"seq":1,"attempt":1,"disposition":"answered","review":true}`)}
 	reviewed := ended
 	reviewed.N, reviewed.Kind, reviewed.Body = 2, waihu.EventCallReviewed, []byte(`{"seq":1,"attempt":1,"disposition":"answered","grade":"A"}`)
-	if body, n, err := shape(t.Context(), waihu.Endpoint{}, []waihu.Event{ended}); err != nil || n != 1 || body != nil {
-		t.Errorf("before the review: %s %d %v", body, n, err)
+	if body, n, err := shape(t.Context(), waihu.Endpoint{}, []waihu.Event{ended}); err != nil || n != 1 || body.Body != nil {
+		t.Errorf("before the review: %s %d %v", body.Body, n, err)
 	}
 	body, n, err := shape(t.Context(), waihu.Endpoint{}, []waihu.Event{ended, reviewed})
-	if err != nil || n != 2 || !within(tree(t, object{"count": 1, "data": []any{object{"callid": call.Call.String(), "intention_results": 1}}}), tree(t, body)) {
-		t.Errorf("after it: %s %d %v", body, n, err)
+	if err != nil || n != 2 || !within(tree(t, object{"count": 1, "data": []any{object{"callid": call.Call.String(), "intention_results": 1}}}), tree(t, body.Body)) {
+		t.Errorf("after it: %s %d %v", body.Body, n, err)
+	}
+	// Who wants to hear of ends alone hears of them at once.
+	if body, n, err := shape(t.Context(), waihu.Endpoint{Kinds: []waihu.EventKind{waihu.EventCallEnded}}, []waihu.Event{ended}); err != nil || n != 1 || body.Body == nil {
+		t.Errorf("without reviews: %s %d %v", body.Body, n, err)
 	}
 	// A call whose task is gone, and an account that is, have nobody to be told about.
 	reviewed.Task = "gone"
-	if body, n, err := shape(t.Context(), waihu.Endpoint{}, []waihu.Event{reviewed}); err != nil || n != 1 || body != nil {
-		t.Errorf("a call without its task: %s %d %v", body, n, err)
+	if body, n, err := shape(t.Context(), waihu.Endpoint{}, []waihu.Event{reviewed}); err != nil || n != 1 || body.Body != nil {
+		t.Errorf("a call without its task: %s %d %v", body.Body, n, err)
 	}
 	reviewed.Account = "gone"
-	if body, n, err := shape(t.Context(), waihu.Endpoint{}, []waihu.Event{reviewed, reviewed}); err != nil || n != 2 || body != nil {
-		t.Errorf("an account that is gone: %s %d %v", body, n, err)
+	if body, n, err := shape(t.Context(), waihu.Endpoint{}, []waihu.Event{reviewed, reviewed}); err != nil || n != 2 || body.Body != nil {
+		t.Errorf("an account that is gone: %s %d %v", body.Body, n, err)
 	}
 }
 
@@ -201,4 +206,43 @@ func TestNumberCallbacks(t *testing.T) {
 			t.Errorf("another delivery differs: %s\n%s", again[i], bodies[i])
 		}
 	}
+}
+
+// TestBlacklist: blocked addresses as the page shows them, and their release.
+func TestBlacklist(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	if r := w.ok("GET", "/agent-api/callback_blacklist", nil); r.message != "查看黑名单成功" || len(r.data.([]any)) != 0 || r.meta != nil {
+		t.Errorf("nothing blocked: %s", r.raw)
+	}
+	e := waihu.Endpoint{Account: subUser, Door: Door, URL: "https://customer.example.com/hook"}
+	w.must(w.AddEndpoint(t.Context(), &e, 0))
+	w.block(e.ID)
+	want := object{"id": 1, "user_id": subUser, "url": e.URL, "blackout_time": "2025-06-02 10:00:00", "release_time": "2025-06-02 12:00:00", "status": 0, "status_str": "拉黑中",
+		"created_at": "2025-06-02 10:00:00", "updated_at": "2025-06-02 10:00:00"}
+	r := w.ok("GET", "/agent-api/callback_blacklist", nil)
+	if !reflect.DeepEqual(r.data, tree(t, []any{want})) {
+		t.Errorf("blocked: %s", r.raw)
+	}
+	if r := w.as(otherToken, "GET", "/agent-api/callback_blacklist", nil); len(r.data.([]any)) != 0 {
+		t.Errorf("a stranger sees %s", r.raw)
+	}
+	w.bad(w.as(otherToken, "PUT", "/agent-api/callback_blacklist/1/release", nil), 404)
+	w.bad(w.do("PUT", "/agent-api/callback_blacklist/9/release", nil), 404)
+	w.ok("PUT", "/agent-api/callback_blacklist/1/release", nil)
+	if r := w.ok("GET", "/agent-api/callback_blacklist", nil); !within(tree(t, object{"status": 1, "status_str": "已释放"}), r.at(0)) {
+		t.Errorf("released: %s", r.raw)
+	}
+	w.ok("PUT", "/agent-api/callback_blacklist/1/release", nil)
+}
+
+// block lets the breaker block an endpoint for two hours.
+func (w *world) block(id int64) {
+	w.Helper()
+	list, err := w.LeaseEndpoints(w.Context(), "test", time.Minute)
+	w.must(err)
+	if len(list) != 1 || list[0].Endpoint.ID != id {
+		w.Fatalf("leased %+v", list)
+	}
+	w.must(w.SaveDeliveries(w.Context(), "test", []store.DeliveryProgress{{Endpoint: id, Version: list[0].Version, Block: &store.Block{Since: clockNow, Until: clockNow.Add(2 * time.Hour)}}}))
 }

@@ -49,6 +49,8 @@ func (s *server) routes() []route {
 		{post, task1 + "/task/{task_id}/number", s.numberAdd},
 		{post, task1 + "/task/{task_id}/async_number", s.numberAddAsync},
 		{get, task1 + "/identification/{unique_id}", s.identification},
+		{get, "/agent-api/callback_blacklist", s.blackouts},
+		{put, "/agent-api/callback_blacklist/{id}/release", s.blackoutRelease},
 		{get, task1 + "/task/{task_id}/number", s.numberList},
 		{get, task1 + "/task/{task_id}/number/detail/{phone}", s.numberDetail},
 		{del, task1 + "/task/{task_id}/number-batch-delete", s.numberDelete},

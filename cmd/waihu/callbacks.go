@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"waihu/egress"
 	"waihu/voicefox"
 	"waihu/webhook"
+	"waihu/yunfu"
 )
 
 // callbackConfig are the settings of what goes out to addresses that tenants give us.
@@ -21,17 +23,22 @@ type callbackConfig struct {
 	Allow      string // networks that are not public and may be called all the same
 	BlockAfter int    // failures in a row
 	BlockFor   int    // minutes
+	Public     string // how customers reach this server
 }
 
 func (c *callbackConfig) flags(fs *flag.FlagSet) {
 	fs.StringVar(&c.Allow, "callback-allow", "", "`networks` that are not public and may be called all the same, such as 10.1.0.0/16,127.0.0.1/32")
 	wholeVar(fs, &c.BlockAfter, "callback-block-after", 18, "`failures` in a row after which an endpoint is blocked: 18 take about four minutes")
+	fs.StringVar(&c.Public, "public-url", "", "`address` at which customers reach this server, for links in callbacks, such as https://calls.example.com; default that of --http")
 	wholeVar(fs, &c.BlockFor, "callback-block-minutes", 120, "`minutes` for which it is blocked")
 }
 
 func (c *callbackConfig) check() error {
 	if c.BlockAfter < 0 || c.BlockFor < 0 { // 0 is what tests leave: the defaults
 		return fmt.Errorf("--callback-block-after %d, --callback-block-minutes %d: positive numbers were expected", c.BlockAfter, c.BlockFor)
+	}
+	if u, err := url.Parse(c.Public); err != nil || c.Public != "" && (u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "") {
+		return fmt.Errorf("--public-url %q: an address such as https://calls.example.com was expected", c.Public)
 	}
 	_, err := c.networks()
 	return err
@@ -67,6 +74,7 @@ func (s *server) shapes() map[string]waihu.Shape {
 	return map[string]waihu.Shape{
 		waihu.DoorNative: api.Shape(s.store),
 		voicefox.Door:    voicefox.Shape(s.voicefox()),
+		yunfu.Door:       yunfu.Callback(s.vendor()),
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 
@@ -43,6 +44,7 @@ type config struct {
 	Callbacks  callbackConfig
 
 	crash    func(point string) // nil but in tests, which kill the process in it at named points
+	jobLease time.Duration      // of the queue, 0: its default; tests kill processes and do not wait for it
 	espeak   string             // the espeak-ng program; tests have their own
 	simSpeed float64            // factor on the simulated carrier's ringing and announcements; the demonstration shortens them
 }

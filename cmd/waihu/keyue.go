@@ -50,7 +50,7 @@ func (s *server) keyue() keyue.Options {
 	statuses, _ := s.cfg.Keyue.statuses() // checked by config.check; of a config made by hand the default
 	o := keyue.Options{
 		Store: s.store, Preflight: s.preflight, Check: agent.Check, Recordings: s.records.Open, Log: s.log,
-		ErrorStatus: s.cfg.Keyue.ErrorStatus, PrintedTaskURL: s.cfg.Keyue.PrintedURL, TaskStatus: statuses,
+		PerSecond: s.cfg.PerSecond, ErrorStatus: s.cfg.Keyue.ErrorStatus, PrintedTaskURL: s.cfg.Keyue.PrintedURL, TaskStatus: statuses,
 	}
 	if s.jobs != nil {
 		o.Wake = s.jobs.Wake

@@ -43,7 +43,11 @@ type life struct {
 	Data, DSN, SIP, RTP string
 	Crash               string // point of store.Options.Crash or schedule.Options.Crash at which it kills itself
 	Nth                 int    // there, the n-th time
+	HTTP                string // address of the HTTP API; then it lives until it is killed, and a dead life's jobs wait only jobLease
 }
+
+// jobLease is how long a job waits that a killed life was at.
+const jobLease = 2 * time.Second
 
 // liveOnce serves until no run is left, or until it is killed.
 func liveOnce(spec string) error {
@@ -52,6 +56,9 @@ func liveOnce(spec string) error {
 		return err
 	}
 	cfg := config{Data: l.Data, Database: l.DSN, HTTP: "127.0.0.1:0", SIP: l.SIP, RTP: l.RTP, BusyStatus: 200, MinFreeMB: 1, LogLevel: "warn", Threads: 1}
+	if l.HTTP != "" {
+		cfg.HTTP, cfg.jobLease = l.HTTP, jobLease
+	}
 	var met atomic.Int64
 	cfg.crash = func(point string) {
 		if point == l.Crash && met.Add(1) == int64(l.Nth) {
@@ -64,6 +71,9 @@ func liveOnce(spec string) error {
 	s, err := newServer(ctx, cfg, func(string) (string, bool) { return "", false }, newLog(os.Stderr, cfg.LogLevel), os.Stderr)
 	if err != nil {
 		return err
+	}
+	if l.HTTP != "" {
+		return s.run(ctx, nil)
 	}
 	go func() { // ends with the process
 		for tick := time.NewTicker(50 * time.Millisecond); ; <-tick.C {

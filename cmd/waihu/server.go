@@ -101,7 +101,6 @@ func (s *server) open(ctx context.Context, env func(string) (string, bool), out 
 	if s.out, err = newEgress(cfg); err != nil {
 		return err
 	}
-	s.hooks = s.newDeliverer()
 	if cfg.Apply != "" {
 		raw, err := os.ReadFile(cfg.Apply)
 		if err != nil {
@@ -118,6 +117,7 @@ func (s *server) open(ctx context.Context, env func(string) (string, bool), out 
 	if err := s.openPorts(cfg, lines); err != nil {
 		return err
 	}
+	s.hooks = s.newDeliverer() // its links name the port
 	return s.configure(ctx)
 }
 
@@ -201,7 +201,7 @@ func (s *server) openPorts(cfg config, lines []waihu.Line) error {
 	handlers := yunfu.Jobs(s.vendor())
 	maps.Copy(handlers, keyue.Jobs(s.keyue()))
 	maps.Copy(handlers, s.records.Handlers())
-	work := queue.Options{Store: s.store, Handle: handlers, GaveUp: keyue.GaveUp(s.keyue()), Log: s.log}
+	work := queue.Options{Store: s.store, Handle: handlers, GaveUp: keyue.GaveUp(s.keyue()), Lease: cfg.jobLease, Log: s.log}
 	newWrapup(s.store, s.log).Join(&work)
 	s.jobs = queue.New(work)
 	if s.http, err = net.Listen("tcp", cfg.HTTP); err != nil {
@@ -283,6 +283,9 @@ func (s *server) vendor() yunfu.Options {
 	}
 	if s.jobs != nil {
 		o.Wake = s.jobs.Wake
+	}
+	if o.Public = s.cfg.Callbacks.Public; o.Public == "" && s.http != nil {
+		o.Public = "http://" + s.http.Addr().String()
 	}
 	return o
 }

@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"time"
 )
 
@@ -26,7 +27,16 @@ func main() {
 	flag.StringVar(&c.token, "token", "", "bearer `token`")
 	flag.StringVar(&c.user, "user", "", "`id` of the main account")
 	numbers := flag.Int("numbers", 300, "how many numbers to call")
+	endings := flag.String("endings", "00", "last two `digits` of the numbers, in turn, such as 01,02: a test exchange may tell by them how its callees behave")
+	listen := flag.String("listen", "", "`address` to take callbacks on; they must be sent there. Empty: none are looked at")
 	flag.Parse()
+	c.endings = strings.Split(*endings, ",")
+	if *listen != "" {
+		if err := c.hear(*listen); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
 	if err := c.campaign(ctx, *numbers); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
@@ -35,7 +45,9 @@ func main() {
 
 type client struct {
 	base, token, user string
+	endings           []string // of the numbers, in turn
 	out               io.Writer
+	heard             *callbacks // nil: none are taken
 }
 
 // do sends a request and reads data of the envelope into out.
@@ -141,15 +153,20 @@ func (c *client) campaign(ctx context.Context, numbers int) error {
 	}
 	fmt.Fprintln(c.out, "task made:", task.UUID)
 	own := shared + "/task/" + task.UUID
+	batches := map[string]int{} // numbers by unique_id
 
 	for from := 0; from < numbers; from += 200 {
 		var rows []object
 		for i := from; i < min(from+200, numbers); i++ {
-			rows = append(rows, object{"phone": fmt.Sprintf("138%08d", i), "name": fmt.Sprintf("客户%d", i), "extra": fmt.Sprintf("order-%d", i), "sort": 0})
+			rows = append(rows, object{"phone": fmt.Sprintf("138%06d%s", i, c.endings[i%len(c.endings)]), "name": fmt.Sprintf("客户%d", i), "extra": fmt.Sprintf("order-%d", i), "sort": 0})
 		}
-		if err := c.do(ctx, "POST", own+"/async_number", object{"data": rows}, nil); err != nil {
+		var batch struct {
+			ID string `json:"unique_id"`
+		}
+		if err := c.do(ctx, "POST", own+"/async_number", object{"data": rows}, &batch); err != nil {
 			return err
 		}
+		batches[batch.ID] = len(rows)
 	}
 	var s stat
 	if err := c.until(ctx, own+"/stat", &s, func() bool { return s.numbers() == numbers }); err != nil {
@@ -166,6 +183,11 @@ func (c *client) campaign(ctx context.Context, numbers int) error {
 	fmt.Fprintln(c.out, "called:", s.AnswerRate.Answered, "answered,", s.AnswerRate.NoAnswer, "not")
 	if err := c.read(ctx, own); err != nil {
 		return err
+	}
+	if c.heard != nil {
+		if err := c.compare(ctx, own, batches, numbers); err != nil {
+			return err
+		}
 	}
 
 	if err := c.do(ctx, "PUT", modern+"/task_stop/"+task.UUID, nil, nil); err != nil {
