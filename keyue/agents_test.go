@@ -246,3 +246,31 @@ func TestStatuses(t *testing.T) {
 		}
 	}
 }
+
+// TestGaveUp: a task whose job the queue gives up says so, and an agent that was to be published is offline again.
+func TestGaveUp(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	id := w.ok("POST", v3+"/agents/create", map[string]any{"agentName": "x"}).text("id")
+	task := w.ok("POST", v2+"/task/create/agent_publish", nil, "Agentid", id).text("id")
+	ends := GaveUp(Options{Store: w.Store})
+	for kind := range w.jobs {
+		jobs, err := w.TakeJobs(t.Context(), kind, 10, time.Minute)
+		w.must(err)
+		for _, j := range jobs {
+			w.must(ends[kind](t.Context(), j, "dial tcp 10.0.0.1: secret"))
+			w.must(w.jobs[kind](t.Context(), j)) // too late
+		}
+		w.must(ends[kind](t.Context(), waihu.Job{Account: mainAccount, Key: "999"}, "gone"))
+		if err := ends[kind](t.Context(), waihu.Job{Account: mainAccount, Key: "x"}, ""); err == nil {
+			t.Error("a key that is no number")
+		}
+	}
+	o := w.task(page, task)
+	if why, _ := o["errorMsg"].(string); o["taskStatus"] != json.Number("3") || why == "" || strings.Contains(why, "secret") {
+		t.Errorf("%v", o)
+	}
+	if r := w.ok("GET", v3+"/agents/detail?id="+id, nil); r.text("status") != "0" {
+		t.Errorf("%s", r.raw)
+	}
+}

@@ -188,6 +188,27 @@ func TestAgentLife(t *testing.T) {
 			t.Errorf("deleted twice: %v", err)
 		}
 		must(t, w.NewAgent(w.ctx, &waihu.AgentSpec{Account: acme, Name: "uno", Brain: waihu.BrainFlow}))
+
+		// A sub-account goes with its agents, their names, jobs and files.
+		subs := &waihu.AgentSpec{Account: "sub", Name: "sub's", Brain: waihu.BrainFlow, ExternalIDs: map[string]string{"keyue": "x"}}
+		must(t, w.NewAgent(w.ctx, subs))
+		must(t, w.AddAgentJob(w.ctx, &AgentJob{Account: "sub", Agent: subs.ID, Kind: AgentImport}, []byte("x")))
+		count := func() (n int) {
+			t.Helper()
+			must(t, w.read(w.ctx, func(x *tx) error {
+				_, err := x.one(into(&n), `select (select count(*) from agent_names where agent = $1) + (select count(*) from agent_externals where account = 'sub')
+					+ (select count(*) from agent_jobs where account = 'sub') + (select count(*) from agent_files where job not in (select id from agent_jobs where account = $2))`, subs.ID, acme)
+				return err
+			}))
+			return n
+		}
+		if n := count(); n != 4 {
+			t.Errorf("%d rows of the sub-account's agent", n)
+		}
+		must(t, w.DeleteSubAccount(w.ctx, acme, "sub"))
+		if n := count(); n != 0 {
+			t.Errorf("%d rows are left of a deleted sub-account's agent", n)
+		}
 	})
 }
 

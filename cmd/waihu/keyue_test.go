@@ -59,7 +59,84 @@ func TestKeyue(t *testing.T) {
 			t.Errorf("it does not say %q:\n%s", part, said)
 		}
 	}
+	keyueOffline(t, s.base, sample)
 	s.stop(t)
+}
+
+// keyueOffline: a copy of a flow agent is known to 云蝠's door by its id, whose task cannot be started before the copy is
+// published; while it runs the agent cannot be taken offline.
+func keyueOffline(t *testing.T, base string, sample keyueSample) {
+	ctx := t.Context()
+	sample.body = `{"agentId":"123"}`
+	begun, err := sample.send(ctx, base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	result := func(task any) (text string) {
+		eventually(t, time.Minute, "the task is over", func() bool {
+			data, err := sample.ask(ctx, "GET", base+"/open/v1/api/v2/task/openList?queryLevel=2&ps=1000", "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, v := range data["taskList"].([]any) {
+				if o := v.(map[string]any); o["id"] == task && o["taskResult"] != nil {
+					text, _ = o["taskResult"].(string)
+				}
+			}
+			return text != ""
+		})
+		return text
+	}
+	id := result(begun["id"])
+	yunfu := func(method, path, body string) (string, string) {
+		t.Helper()
+		r, err := http.NewRequestWithContext(ctx, method, base+"/agent-api/new/user/"+string(keyueAccount)+path, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer YOUR_TOKEN")
+		res, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		var answer struct {
+			Status, Message string
+			Data            struct{ UUID string }
+		}
+		raw, err := io.ReadAll(res.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = json.Unmarshal(raw, &answer) // a list as data is no task
+		return answer.Status + " " + answer.Message, answer.Data.UUID
+	}
+	said, task := yunfu("POST", "/task", `{"name":"offline","destination_extension":`+id+`,"dial_time_id":123,"maximumcall":1,
+		"task_extras":{"start_time":"2024-12-23 19:00:00","stop_time":"2036-12-25 23:59:59","line":[],"holiday":[],"pop_mode":1}}`)
+	if task == "" {
+		t.Fatalf("no task was made: %s", said)
+	}
+	if said, _ := yunfu("PUT", "/task_start/"+task, ""); strings.HasPrefix(said, "success") || !strings.Contains(said, "offline") {
+		t.Errorf("started with an agent that is offline: %s", said)
+	}
+	sample.header["Agentid"] = id
+	published, err := sample.ask(ctx, "POST", base+"/open/v1/api/v2/task/create/agent_publish", `{"category":"all"}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	result(published["id"])
+	if said, _ := yunfu("PUT", "/task_start/"+task, ""); !strings.HasPrefix(said, "success") {
+		t.Errorf("not started with an agent that is online: %s", said)
+	}
+	if _, err := sample.ask(ctx, "POST", base+"/open/v1/api/v3/agents/offline", `{"agentId":"`+id+`"}`); err == nil || !strings.Contains(err.Error(), "502007") {
+		t.Errorf("taken offline while it calls: %v", err)
+	}
+	if said, _ := yunfu("PUT", "/task_stop/"+task, ""); !strings.HasPrefix(said, "success") {
+		t.Error(said)
+	}
+	if _, err := sample.ask(ctx, "POST", base+"/open/v1/api/v3/agents/offline", `{"agentId":"`+id+`"}`); err != nil {
+		t.Error(err)
+	}
 }
 
 // keyueSample is the request sample of the page.
