@@ -15,7 +15,7 @@ const (
 	minSpeechMS   = 100  // less than this was a click
 	echoDoubtMS   = 400  // a turn shorter than this ends when the sound turns out to be an echo
 	pauseDB       = 25   // a frame so far below the stretch's loudest is a pause
-	openingMaxMS  = 6000 // a callee who talks on and on is spoken to all the same
+	openingOverMS = 2000 // after wait_ms: somebody who still talks, or a room that does, is spoken to all the same
 	fastMS        = 300  // endpoint when the words already are an answer
 	slowMS        = 900  // endpoint when the words are plainly unfinished
 	finalWaitMS   = 500  // for the recogniser's final text, then the partial counts
@@ -30,6 +30,7 @@ const (
 	keyGapMS      = 2000 // between two keys of a longer binding
 	collectGapMS  = 3000 // between two keys that are collected
 	maxTurnMS     = 30000
+	wordlessMS    = 1000 // of sound without new words after some: the room, not the callee
 	maxProtestMS  = 3000 // of talk into a goodbye that was cut
 	maxCallMS     = 300000
 	lineGapMS     = 350 // between two sentences of ours
@@ -99,9 +100,11 @@ type calleeTurn struct {
 	last    int  // end of the last speech frame
 	ms      int  // of speech in the turn
 	over    int  // of speech in this run while we were speaking
+	earlier bool // this run began before our line: no answer to it
 
 	before  string // finished utterances of the turn
 	text    string // all of it, as far as known
+	wordsAt int    // when its last words came
 	final   bool
 	asked   bool // the recogniser was asked for the final text
 	askedAt int
@@ -168,11 +171,13 @@ func (c *Conversation) listen(in []int16, lost bool) {
 			t.spoke, t.start, t.ms = true, max(0, c.now+frameMS-vadOnsetMS), 0
 		}
 		t.ms += vadOnsetMS
-		t.over = vadOnsetMS
+		t.over, t.earlier = vadOnsetMS, false
 	case active:
 		t.last = c.now + frameMS
 		t.ms += frameMS
-		t.over += frameMS
+		if !t.earlier {
+			t.over += frameMS
+		}
 	case t.talking && c.now+frameMS-t.last >= vadStopMS:
 		t.talking, t.over = false, 0
 	}
@@ -232,7 +237,9 @@ func (c *Conversation) words(h Heard) {
 		}
 	}
 	if h.Text != "" {
-		t.text = t.before + h.Text
+		if text := t.before + h.Text; text != t.text {
+			t.text, t.wordsAt = text, c.now
+		}
 	}
 	t.final = t.final || h.Final
 	t.answer = c.flow.expects(t.text)

@@ -42,7 +42,7 @@ func (c *Conversation) whileOpening() {
 	if len(c.keys) > 0 && c.keysReady() {
 		return
 	}
-	if t.talking && c.now < openingMaxMS {
+	if t.talking && !c.wordless() && c.now < c.waits+openingOverMS {
 		return
 	}
 	if c.now < c.waits && !(t.spoke && t.ms >= minSpeechMS) {
@@ -55,9 +55,16 @@ func (c *Conversation) whileOpening() {
 	c.begin(c.plan)
 }
 
-// begin starts a plan.
+// wordless says that the sound which goes on after the callee's words brings no more of them: babble holds the
+// detector of voices, and the recogniser knows better.
+func (c *Conversation) wordless() bool {
+	return c.callee.text != "" && c.now-c.callee.wordsAt >= wordlessMS
+}
+
+// begin starts a plan. A voice that goes on from before it is no answer to it and does not cut it; words do.
 func (c *Conversation) begin(p plan) {
 	c.plan, c.next, c.gap = p, 0, 0
+	c.callee.earlier = c.callee.talking
 	c.proceed()
 }
 
@@ -211,8 +218,11 @@ func (c *Conversation) whileListening() {
 		return
 	}
 	silence := c.now - t.last
+	if t.talking {
+		silence = c.now - t.wordsAt // counts only when wordless
+	}
 	monologue := c.now-t.start >= c.longest()
-	if t.talking && !monologue {
+	if t.talking && !c.wordless() && !monologue {
 		return
 	}
 	if t.text == "" && t.ms < minSpeechMS && silence >= c.base {

@@ -36,7 +36,7 @@ func TestDifficultCallees(t *testing.T) {
 		made++
 		return waihu.PhoneNumber(fmt.Sprintf("+999%05d%d%02d", made, reply, suffix))
 	}
-	for _, suffix := range []int{1, 33, 34, 40, 41, 42, 45, 50, 51, 52, 53, 54, 55, 56} {
+	for _, suffix := range []int{1, 33, 34, 40, 41, 42, 43, 45, 50, 51, 52, 53, 54, 55, 56} {
 		for _, reply := range []int{0, 1, 3, 8} { // whole, broken, a key, leave me alone
 			switch {
 			case reply > 0 && (suffix == 33 || suffix == 34), reply == 3 && suffix >= 50: // they say nothing; they press keys anyway
