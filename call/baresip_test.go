@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -15,7 +16,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -41,7 +41,7 @@ const toneHz = 1000
 func startBaresip(t *testing.T, account string) *softphone {
 	t.Helper()
 	requirePeer(t, "baresip")
-	p := &softphone{t: t, dir: t.TempDir(), port: freePort(t)}
+	p := &softphone{t: t, dir: t.TempDir(), port: freeSIP(t)}
 	ctrl := freeTCP(t)
 	rtp := 30000 + freePort(t)%1000*2
 	p.write("tone.wav", string(toneWAV()))
@@ -174,12 +174,20 @@ func (p *softphone) heard() []int16 {
 		p.t.Errorf("recordings of baresip: %v", names)
 		return nil
 	}
-	raw, err := os.ReadFile(names[0])
+	pcm := dumped(names[0])
+	if pcm == nil {
+		p.t.Error("the recording of baresip is empty")
+	}
+	return pcm
+}
+
+// dumped reads one of its recordings. The header is written at the end, which a killed process never reaches; the
+// samples begin at 44.
+func dumped(name string) []int16 {
+	raw, err := os.ReadFile(name)
 	if err != nil || len(raw) < 44 {
-		p.t.Errorf("recording of baresip: %d bytes, %v", len(raw), err)
 		return nil
 	}
-	// Its header is written at the end, which a killed process never reaches; the samples begin at 44.
 	pcm := make([]int16, (len(raw)-44)/2)
 	for i := range pcm {
 		pcm[i] = int16(binary.LittleEndian.Uint16(raw[44+2*i:]))
@@ -187,20 +195,20 @@ func (p *softphone) heard() []int16 {
 	return pcm
 }
 
-// hears returns when baresip has been hearing us for so long.
-func (p *softphone) hears(d time.Duration) {
+// hears returns when what baresip plays satisfies enough.
+func (p *softphone) hears(what string, enough func(pcm []int16) bool) {
 	p.t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); <-tick.C {
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); <-tick.C {
 		names, _ := filepath.Glob(filepath.Join(p.dir, "dump-*dec.wav"))
 		for _, name := range names {
-			if info, err := os.Stat(name); err == nil && info.Size() > int64(d.Seconds()*2*audio.SampleRate) {
+			if enough(dumped(name)) {
 				return
 			}
 		}
 	}
-	p.t.Errorf("baresip has not heard us for %v", d)
+	p.t.Errorf("baresip has not heard %s", what)
 }
 
 func (p *softphone) trunk() waihu.Trunk {
@@ -244,12 +252,6 @@ func loudest(pcm []int16, n int) []int16 {
 
 // TestAgainstBaresip: real media both ways, judged on both sides, and keys.
 func TestAgainstBaresip(t *testing.T) {
-	var compared atomic.Int32 // calls in which the agent spoke and was heard; at least one must be
-	t.Cleanup(func() {
-		if compared.Load() == 0 {
-			t.Error("in no call did the agent speak: nothing was compared")
-		}
-	})
 	t.Parallel()
 	for _, codec := range []string{"PCMA", "PCMU"} {
 		t.Run(codec, func(t *testing.T) {
@@ -259,8 +261,14 @@ func TestAgainstBaresip(t *testing.T) {
 			done := make(chan waihu.Outcome, 1)
 			go func() { done <- r.dial(context.Background(), p.trunk(), "13800001234", agentOf(t, patientAgent), nil) }()
 			p.await("CALL_ESTABLISHED")
+			// A key that is pressed before the agent's first word answers what it was going to say, and it says nothing.
+			heard := 0
+			p.hears("our sentence", func(pcm []int16) bool {
+				heard = len(pcm)
+				return len(pcm) > 800 && audio.Level(loudest(pcm, 800)) > -35
+			})
 			p.command("sndcode", "7")
-			p.hears(1500 * time.Millisecond)
+			p.hears("us for a second more", func(pcm []int16) bool { return len(pcm) > heard+audio.SampleRate })
 			p.command("hangup", "")
 			o := <-done
 			sound(t, r, &o)
@@ -283,11 +291,6 @@ func TestAgainstBaresip(t *testing.T) {
 				t.Errorf("the callee's tone is %.3f of our recording's left side at %.0f dBFS", s, audio.Level(callee))
 			}
 			ours, theirs := loudest(wav.Channels[1], 800), loudest(p.heard(), 800)
-			if audio.Level(ours) < -60 { // a starved softphone's tone left the agent no moment to speak in: there is nothing to compare
-				t.Log("the agent found no moment to speak in")
-				return
-			}
-			compared.Add(1)
 			if l := audio.Level(theirs); l < -35 || math.Abs(l-audio.Level(ours)) > 1.5 {
 				t.Errorf("baresip heard our sentence at %.1f dBFS, we recorded it at %.1f", l, audio.Level(ours))
 			}
@@ -333,6 +336,34 @@ func TestBaresipTakesOurKeys(t *testing.T) {
 	if n := strings.Count(strings.Join(p.seen, " "), "CALL_DTMF_START"); n != 3 {
 		t.Errorf("%d keys arrived, 3 were pressed: %q", n, p.seen)
 	}
+}
+
+// freeSIP is a port that baresip can have: it wants it for UDP and TCP, and the next one for TLS. It lies below the
+// kernel's ephemeral ports, or any connection of another program may take it before baresip does.
+func freeSIP(t *testing.T) int {
+	t.Helper()
+	for range 100 {
+		port := 10000 + 2*rand.IntN(1000)
+		u, err := net.ListenPacket("udp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err != nil {
+			continue
+		}
+		u.Close()
+		free := true
+		for _, p := range []int{port, port + 1} {
+			l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(p)))
+			if err != nil {
+				free = false
+				break
+			}
+			l.Close()
+		}
+		if free {
+			return port
+		}
+	}
+	t.Fatal("no port for a softphone")
+	return 0
 }
 
 // freeTCP is a port that no TCP listener holds: one that is free for UDP may be taken there.
