@@ -145,6 +145,7 @@ type Outcome struct {
 	Simulated   bool
 	Media       MediaStats
 	RetryAfter  time.Duration // a carrier asked for a pause (503)
+	Stopped     bool          // our own stop cancelled it while it rang: OurFault, but nothing is wrong with the line
 }
 
 // Talk is the time from answer to end, 0 when not answered.

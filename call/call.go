@@ -221,8 +221,13 @@ func (c *live) failed(err error) waihu.Outcome {
 	if f.TimedOut || f.Canceled || f.Fault != sip.FaultCallee {
 		o.HangupBy = waihu.BySystem
 	}
-	if f.Canceled && !f.InviteAt.IsZero() && (f.Status < 300 || f.Status == 487) {
-		o.Disposition = waihu.Unknown // it was us who stopped: nobody can say that the callee did not answer
+	if f.Canceled && !f.InviteAt.IsZero() {
+		switch {
+		case f.Status == 487 || f.Crossed: // the far end says that nobody was talked to, and it was us who stopped: the number comes back
+			o.Disposition, o.Stopped = waihu.OurFault, true
+		case f.Status < 300:
+			o.Disposition = waihu.Unknown // no final answer: nobody can say what became of it
+		}
 	}
 	if f.InviteAt.IsZero() {
 		c.evidence("error", err.Error())

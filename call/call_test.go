@@ -157,7 +157,8 @@ func TestEndings(t *testing.T) {
 		{name: "longest call", suffix: "33", trunk: func(w *waihu.Trunk) { w.MaxCall = 1 }, want: waihu.Answered, by: waihu.BySystem, evidence: [2]string{"end", "longest call"}},
 		{name: "media lost", suffix: "35", want: waihu.Answered, by: waihu.BySystem, evidence: [2]string{"end", "no media received for 15s"}},
 		{name: "shutdown", suffix: "33", cancel: time.Second, want: waihu.Answered, by: waihu.BySystem, evidence: [2]string{"end", "shutting down"}},
-		{name: "shutdown while it rings", suffix: "04", cancel: time.Second, want: waihu.Unknown, by: waihu.BySystem, evidence: [2]string{"cancel", "canceled by the caller"}, silent: true},
+		{name: "shutdown while it rings", suffix: "04", cancel: time.Second, want: waihu.OurFault, by: waihu.BySystem, evidence: [2]string{"cancel", "canceled by the caller"}, silent: true},
+		{name: "shutdown, and an answer after it", suffix: "72", cancel: time.Second, want: waihu.OurFault, by: waihu.BySystem, evidence: [2]string{"sip", "200 after CANCEL"}, silent: true},
 		{name: "shutdown before", suffix: "04", cancel: -1, want: waihu.NeverLeft, by: waihu.BySystem, evidence: [2]string{"error", "canceled"}, silent: true},
 		{name: "ring timeout", suffix: "04", want: waihu.NoAnswer, by: waihu.BySystem, evidence: [2]string{"cancel", "ring timeout"}, silent: true},
 		{name: "busy", suffix: "02", want: waihu.Busy, by: waihu.ByCallee, evidence: [2]string{"sip", "486 Busy Here"}, silent: true},
@@ -188,6 +189,9 @@ func TestEndings(t *testing.T) {
 			sound(t, r, &o)
 			if o.Disposition != k.want || o.HangupBy != k.by || !has(&o, k.evidence[0], k.evidence[1]) || (o.Recording == "") != k.silent {
 				t.Errorf("%s by %q with recording %q and evidence %+v; want %s by %q, %v, silent %v", o.Disposition, o.HangupBy, o.Recording, o.Evidence, k.want, k.by, k.evidence, k.silent)
+			}
+			if stopped := strings.HasPrefix(k.name, "shutdown") && k.want == waihu.OurFault; o.Stopped != stopped {
+				t.Errorf("stopped by us: %v, want %v", o.Stopped, stopped)
 			}
 		})
 	}

@@ -369,6 +369,27 @@ func TestBadLineIsTakenOut(t *testing.T) {
 	}
 }
 
+// Calls that our own stop cancelled while they rang come back, and are nobody's fault.
+func TestStoppedCallsComeBack(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, store.Options{})
+	r.line("a", 2*faultRow, 0)
+	r.field.script = func(a waihu.Attempt) (time.Duration, waihu.Outcome) {
+		if a.N == 1 {
+			return time.Second, waihu.Outcome{Disposition: waihu.OurFault, Stopped: true}
+		}
+		return time.Second, waihu.Outcome{Disposition: waihu.Answered}
+	}
+	k := r.task(waihu.Task{Concurrency: 2 * faultRow, EndAction: waihu.EndPause}, 4*faultRow)
+	r.drive(begin.Add(time.Hour), nil)
+	if n := r.kinds(); n[waihu.EventLineDown] != 0 {
+		t.Errorf("the line was taken out: events %v", n)
+	}
+	if c := r.counts(k.ID); c.Status[waihu.Answered] != 4*faultRow {
+		t.Errorf("%+v", c)
+	}
+}
+
 func TestNoLineLeftStopsTheRun(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, store.Options{})

@@ -76,7 +76,7 @@ func (s *Scheduler) absorb(now time.Time) {
 // judge lets a call's end speak for or against its line.
 func (s *Scheduler) judge(c *store.LiveCall, o *waihu.Outcome, now time.Time) {
 	l := s.lines[c.Line]
-	if l == nil || o.Disposition == waihu.Unknown || o.Disposition == waihu.NeverLeft {
+	if l == nil || o.Stopped || o.Disposition == waihu.Unknown || o.Disposition == waihu.NeverLeft {
 		return // says nothing of the line
 	}
 	down, up := l.health.note(o.Disposition.Fault(), c.StartedAt, now)
