@@ -41,7 +41,7 @@ type Deps struct {
 	Recordings string        // folder
 	Publish    waihu.Publish // may be nil
 	Log        *slog.Logger
-	Bind       netip.Addr // local address of RTP
+	Bind       netip.Addr // local address of RTP where a trunk names none
 }
 
 // Order is one call to make.
@@ -146,10 +146,14 @@ func (c *live) open(ctx context.Context, script *agent.Script) error {
 		}
 	}
 	c.talk = newTalk(script, ears)
+	bind := c.Bind
+	if own, err := netip.ParseAddr(c.order.Trunk.Bind); err == nil { // checked when the trunk was made
+		bind = own
+	}
 	file := recordingName(c.order.Attempt, c.begun)
 	c.session, err = c.Engine.Open(media.SessionConfig{
 		Local:     local,
-		Bind:      c.Bind,
+		Bind:      bind,
 		Codecs:    c.order.Trunk.Codecs,
 		Ptime:     time.Duration(c.order.Trunk.Ptime) * time.Millisecond,
 		EarlyRTP:  c.order.Trunk.EarlyRTP,

@@ -13,6 +13,7 @@ type inbound struct {
 	msg   gosip.Message
 	src   netip.AddrPort
 	sock  *udpSocket // nil: TCP
+	local netip.Addr // which of our addresses it came to, when the socket has several; else zero
 	known bool       // the source is a configured peer
 }
 

@@ -100,7 +100,9 @@ func (g *leg) request(ctx context.Context, method gosip.RequestMethod, seq uint3
 		}
 		way = *w
 	} else {
-		way.dst, way.conn = dst, &udpPath{way.conn.(*udpPath).sock, dst}
+		conn := *way.conn.(*udpPath)
+		conn.dst = dst
+		way.dst, way.conn = dst, &conn
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

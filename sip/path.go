@@ -44,7 +44,12 @@ func (e *Endpoint) path(ctx context.Context, p *Peer, dst netip.AddrPort) (*path
 		return nil, err
 	}
 	local := sock.addr.Addr()
-	if local.IsUnspecified() {
+	var from netip.Addr
+	switch {
+	case !local.IsUnspecified():
+	case sock.picks && p.bind.Is4():
+		local, from = p.bind, p.bind
+	default:
 		if local, err = route(dst); err != nil {
 			return nil, err
 		}
@@ -52,7 +57,7 @@ func (e *Endpoint) path(ctx context.Context, p *Peer, dst netip.AddrPort) (*path
 			return nil, fmt.Errorf("the kernel reaches %s from %s, not from the bind address %s: listen on the bind address itself", dst.Addr(), local, p.bind)
 		}
 	}
-	w := &path{transport: "UDP", dst: dst, conn: &udpPath{sock, dst}, host: local.String(), port: int(sock.addr.Port())}
+	w := &path{transport: "UDP", dst: dst, conn: &udpPath{sock, dst, from}, host: local.String(), port: int(sock.addr.Port())}
 	w.advertise(p)
 	return w, nil
 }
@@ -172,7 +177,7 @@ func (e *Endpoint) answerPath(in inbound, req *gosip.Request) gosip.Connection {
 			via.Params.Add("received", host)
 		}
 	}
-	return &udpPath{in.sock, dst}
+	return &udpPath{in.sock, dst, in.local}
 }
 
 func (e *Endpoint) known(a netip.Addr) bool {

@@ -290,6 +290,36 @@ func TestLocalIP(t *testing.T) {
 	}
 }
 
+// On a socket for every address a trunk's bind address is the one that everything leaves from, and what comes to one of
+// our addresses is answered from that one, whatever the kernel would choose.
+func TestBindOnEveryAddress(t *testing.T) {
+	t.Parallel()
+	e, f := startEndpoint(t, func(o *Options) { o.Listen = []ListenAddr{{"udp", "0.0.0.0:0"}} }), newFarEnd(t)
+	ours := func() string {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return f.peer.Addr().String()
+	}
+	peer := f.peerOf(func(tr *waihu.Trunk) { tr.Bind = "127.0.0.5" })
+	d, inv := up(t, e, f, Invite{Peer: peer}, answer{})
+	if inv.Via().Host != "127.0.0.5" || inv.Contact().Address.Host != "127.0.0.5" || ours() != "127.0.0.5" {
+		t.Errorf("Via %s, Contact %s, sent from %s", inv.Via().Value(), inv.Contact().Value(), ours())
+	}
+	f.send(f.dialogRequest(gosip.OPTIONS, inv, "far", 7, nil, ""))
+	f.expectStatus(gosip.OPTIONS, 200)
+	if ours() != "127.0.0.5" {
+		t.Errorf("answered from %s", ours())
+	}
+	bye(t, f, d)
+	if ours() != "127.0.0.5" {
+		t.Errorf("BYE from %s", ours())
+	}
+	ch := dial(context.Background(), e, Invite{Peer: f.peerOf(func(tr *waihu.Trunk) { tr.Bind = "192.0.2.77" })})
+	if fail := failed(t, ch); fail.Disposition != waihu.OurFault || !fail.InviteAt.IsZero() || !strings.Contains(fail.Error(), "192.0.2.77") {
+		t.Errorf("an address that is not ours: %+v", fail)
+	}
+}
+
 func TestIPv6(t *testing.T) {
 	t.Parallel()
 	pc, err := net.ListenUDP("udp6", &net.UDPAddr{IP: net.IPv6loopback})

@@ -58,23 +58,11 @@ type registration struct {
 // every change. Calls that are to take the registrar's Service-Route use the same p. It returns an error only when the peer wants no registration or the
 // endpoint has stopped; refusals are reported and tried again.
 func (e *Endpoint) Register(ctx context.Context, p *Peer, report func(RegState)) error {
-	if !p.Registers() {
-		return errors.New("register: the trunk asks for no registration")
-	}
-	r := &registration{e: e, p: p, tag: newToken(), expires: p.expires, creds: credentials{user: p.authUser, password: p.password}}
-	var err error
-	if r.lane, err = e.openLane("reg-"+newToken()+newToken(), lonely{e}); err != nil {
+	r, err := e.newRegistration(p)
+	if err != nil {
 		return err
 	}
-	defer r.lane.release()
-	defer func() {
-		e.mu.Lock()
-		delete(e.serviceRoutes, p)
-		e.mu.Unlock()
-		if r.way != nil {
-			r.way.close()
-		}
-	}()
+	defer r.release()
 	var forget func()
 	defer func() {
 		if forget != nil {
@@ -126,6 +114,39 @@ func (e *Endpoint) Register(ctx context.Context, p *Peer, report func(RegState))
 		report(RegState{Err: context.Cause(ctx)})
 	}
 	return nil
+}
+
+// TryRegister registers once and leaves the binding to expire: somebody else may be keeping the same one, and to
+// take it back would take theirs. Calls with p take the registrar's Service-Route until the returned function,
+// which is never nil, is called.
+func (e *Endpoint) TryRegister(ctx context.Context, p *Peer) (RegState, func()) {
+	r, err := e.newRegistration(p)
+	if err != nil {
+		return RegState{Err: err}, func() {}
+	}
+	st, _ := r.once(ctx, r.expires)
+	return st, r.release
+}
+
+func (e *Endpoint) newRegistration(p *Peer) (*registration, error) {
+	if !p.Registers() {
+		return nil, errors.New("register: the trunk asks for no registration")
+	}
+	l, err := e.openLane("reg-"+newToken()+newToken(), lonely{e})
+	if err != nil {
+		return nil, err
+	}
+	return &registration{e: e, p: p, lane: l, tag: newToken(), expires: p.expires, creds: credentials{user: p.authUser, password: p.password}}, nil
+}
+
+func (r *registration) release() {
+	r.e.mu.Lock()
+	delete(r.e.serviceRoutes, r.p)
+	r.e.mu.Unlock()
+	if r.way != nil {
+		r.way.close()
+	}
+	r.lane.release()
 }
 
 // once sends REGISTER until it is granted or refused, over the peer's addresses.

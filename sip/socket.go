@@ -36,6 +36,7 @@ type udpSocket struct {
 	pc         *net.UDPConn
 	addr       netip.AddrPort
 	readBuffer int
+	picks      bool // listens on every IPv4 address and can name the one to send from
 }
 
 func (e *Endpoint) listen() error {
@@ -102,18 +103,21 @@ func openUDP(addr string, readBuffer int) (*udpSocket, error) {
 			if n, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF); err == nil {
 				s.readBuffer = n / 2 // the kernel doubles it for its own bookkeeping
 			}
+			if s.addr.Addr() == netip.IPv4Unspecified() {
+				s.picks = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_PKTINFO, 1) == nil
+			}
 		})
 	}
 	return s, nil
 }
 
 func (s *udpSocket) read(e *Endpoint) error {
-	buf := make([]byte, maxMessage)
+	buf, control := make([]byte, maxMessage), make([]byte, 128)
 	for {
-		n, src, err := s.pc.ReadFromUDPAddrPort(buf)
+		n, c, _, src, err := s.pc.ReadMsgUDPAddrPort(buf, control)
 		switch {
 		case err == nil:
-			e.fromUDP(s, unmap(src), buf[:n])
+			e.fromUDP(s, unmap(src), s.local(control[:c]), buf[:n])
 		case errors.Is(err, net.ErrClosed):
 			return nil
 		case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
@@ -124,7 +128,24 @@ func (s *udpSocket) read(e *Endpoint) error {
 	}
 }
 
-func (e *Endpoint) fromUDP(s *udpSocket, src netip.AddrPort, data []byte) {
+// local reads from the kernel's notes on a packet which of our addresses it was sent to; zero when it does not say.
+func (s *udpSocket) local(control []byte) netip.Addr {
+	if !s.picks {
+		return netip.Addr{}
+	}
+	list, err := unix.ParseSocketControlMessage(control)
+	if err != nil {
+		return netip.Addr{}
+	}
+	for _, m := range list {
+		if m.Header.Level == unix.IPPROTO_IP && m.Header.Type == unix.IP_PKTINFO && len(m.Data) >= unix.SizeofInet4Pktinfo {
+			return netip.AddrFrom4([4]byte(m.Data[4:8])) // ipi_spec_dst
+		}
+	}
+	return netip.Addr{}
+}
+
+func (e *Endpoint) fromUDP(s *udpSocket, src netip.AddrPort, local netip.Addr, data []byte) {
 	known := e.known(src.Addr())
 	if !known && !e.limiter.allow(src.Addr(), time.Now()) {
 		e.stats.limited.Add(1)
@@ -144,7 +165,7 @@ func (e *Endpoint) fromUDP(s *udpSocket, src netip.AddrPort, data []byte) {
 	}
 	msg.SetTransport("UDP")
 	msg.SetSource(src.String())
-	e.receive(inbound{msg: msg, src: src, sock: s, known: known})
+	e.receive(inbound{msg: msg, src: src, sock: s, local: local, known: known})
 }
 
 var crlf = []byte("\r\n")
@@ -205,6 +226,7 @@ func unmap(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr()
 type udpPath struct {
 	sock *udpSocket
 	dst  netip.AddrPort
+	from netip.Addr // our address to send from, where the socket can pick; zero: the kernel's choice
 }
 
 var writeBuffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
@@ -214,10 +236,17 @@ func (p *udpPath) WriteMsg(msg gosip.Message) error {
 	defer writeBuffers.Put(buf)
 	buf.Reset()
 	msg.StringWrite(buf)
-	_, err := p.sock.pc.WriteToUDPAddrPort(buf.Bytes(), p.dst)
+	var control []byte
+	if p.from.IsValid() {
+		control = unix.PktInfo4(&unix.Inet4Pktinfo{Spec_dst: p.from.As4()})
+	}
+	_, _, err := p.sock.pc.WriteMsgUDPAddrPort(buf.Bytes(), control, p.dst)
 	if errors.Is(err, syscall.ECONNREFUSED) {
 		// An earlier packet's ICMP, reported on this one: it was not sent, so send it again.
-		_, err = p.sock.pc.WriteToUDPAddrPort(buf.Bytes(), p.dst)
+		_, _, err = p.sock.pc.WriteMsgUDPAddrPort(buf.Bytes(), control, p.dst)
+	}
+	if err != nil && p.from.IsValid() {
+		return fmt.Errorf("send to %s from %s, which must be an address of this machine: %w", p.dst, p.from, err)
 	}
 	if err != nil {
 		return fmt.Errorf("send to %s: %w", p.dst, err)
