@@ -316,7 +316,7 @@ func (l *Lines) Place(a waihu.Attempt) error {
 }
 
 func (l *Lines) dial(o call.Order) waihu.Outcome {
-	if why := refuseNumber(&o.Trunk, o.Attempt.Phone); why != "" {
+	if why := Refuses(&o.Trunk, o.Attempt.Phone); why != "" {
 		return waihu.Outcome{Call: o.Attempt.Call, Disposition: waihu.Invalid, HangupBy: waihu.BySystem, EndAt: time.Now(),
 			Evidence: []waihu.Evidence{{Kind: "error", Value: why, Confidence: 1}}}
 	}
@@ -326,8 +326,8 @@ func (l *Lines) dial(o call.Order) waihu.Outcome {
 // testRange is the prefix of numbers that no country has: demonstration lists use it, real lines refuse it.
 const testRange = "+999"
 
-// refuseNumber says why a trunk must not dial a number; "" when it may.
-func refuseNumber(t *waihu.Trunk, n waihu.PhoneNumber) string {
+// Refuses says why a trunk must not dial a number; "" when it may.
+func Refuses(t *waihu.Trunk, n waihu.PhoneNumber) string {
 	if !t.Simulated() && strings.HasPrefix(string(n), testRange) {
 		return testRange + " is the test range: real lines do not dial it"
 	}

@@ -24,8 +24,8 @@ func TestRefuseNumber(t *testing.T) {
 		{"other prefix", narrow, "0013105551234", true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if why := refuseNumber(&c.trunk, c.number); (why != "") != c.refused {
-				t.Errorf("refuseNumber = %q, refused should be %v", why, c.refused)
+			if why := Refuses(&c.trunk, c.number); (why != "") != c.refused {
+				t.Errorf("Refuses = %q, refused should be %v", why, c.refused)
 			}
 		})
 	}

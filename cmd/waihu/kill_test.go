@@ -407,18 +407,28 @@ func (k *killed) judge(kills int, took time.Duration) {
 			k.Errorf("the numbers of task %d stand at %v, want all %d done: something was lost", i, counts.State, k.numbers)
 		}
 		for _, n := range allNumbers(k.T, st, task) {
-			seen, doubt := attempts[n.Phone], 0
+			seen, doubt, never := attempts[n.Phone], 0, 0
 			dials += seen
 			for _, c := range callsOf(k.T, st, task, n.Seq) {
-				if d := c.Outcome.Disposition; d == waihu.Unknown || d == waihu.OurFault { // our fault: it may never have left
+				switch c.Outcome.Disposition {
+				case waihu.Unknown:
 					doubt++
+				case waihu.OurFault: // a dial only if its INVITE left, and that it knows
+					full, err := st.Call(k.Context(), testAccount, task, c.ID)
+					if err != nil {
+						k.Fatal(err)
+					}
+					if full.Outcome.InviteAt.IsZero() {
+						never++
+					}
 				}
 				if c.EndedAt.IsZero() {
 					k.Errorf("number %s: call %s has not ended", n.Phone.Masked(), c.ID)
 				}
 			}
-			if seen > n.Attempts || seen < n.Attempts-doubt {
-				k.Errorf("number %s was dialled %d times by the carrier's count for %d attempts, %d of them unknown or our own fault", n.Phone.Masked(), seen, n.Attempts, doubt)
+			if most := n.Attempts - never; seen > most || seen < most-doubt {
+				k.Errorf("number %s was dialled %d times by the carrier's count for %d attempts, of which %d never left by a fault of our own and %d are unknown",
+					n.Phone.Masked(), seen, n.Attempts, never, doubt)
 			}
 			if n.Outcome == waihu.NoOutcome {
 				k.Errorf("number %s has no outcome", n.Phone.Masked())

@@ -5,12 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"net/url"
-	"strings"
 	"time"
 
 	"waihu"
 	"waihu/audio"
+	"waihu/line"
 	"waihu/media"
 	"waihu/sip"
 )
@@ -89,9 +90,11 @@ func (s *server) checkTrunk(ctx context.Context, q url.Values, _ io.Reader, tell
 		say("port: ok, OPTIONS answered after %v", took.Round(time.Millisecond))
 	}
 	if peer.Registers() {
-		if err := s.checkRegister(ctx, peer); err != nil {
+		release, err := s.checkRegister(ctx, peer)
+		if err != nil {
 			return err
 		}
+		defer release()
 		say("registration: ok")
 	}
 	number := waihu.PhoneNumber(q.Get("call"))
@@ -105,30 +108,20 @@ func (s *server) checkTrunk(ctx context.Context, q url.Values, _ io.Reader, tell
 	return s.checkCall(ctx, row, trunk, peer, number, say)
 }
 
-func (s *server) checkRegister(ctx context.Context, peer *sip.Peer) error {
+// checkRegister registers once more beside the registration that the server keeps.
+func (s *server) checkRegister(ctx context.Context, peer *sip.Peer) (func(), error) {
 	ctx, cancel := context.WithTimeout(ctx, registerTimeout)
 	defer cancel()
-	first := make(chan sip.RegState, 1)
-	done := make(chan error, 1)
-	go func() {
-		done <- s.ua.Register(ctx, peer, func(r sip.RegState) {
-			select {
-			case first <- r:
-			default:
-			}
-		})
-	}()
-	var state sip.RegState
-	select {
-	case state = <-first:
-	case <-ctx.Done():
-		state.Err = ctx.Err()
+	state, release := s.ua.TryRegister(ctx, peer)
+	if state.Up {
+		return release, nil
 	}
-	cancel()
-	<-done
+	release()
+	return nil, refusedRegister(state)
+}
+
+func refusedRegister(state sip.RegState) error {
 	switch {
-	case state.Up:
-		return nil
 	case state.Status == 401 || state.Status == 403 || state.Status == 407:
 		return fmt.Errorf("registration: refused with %d: check username, auth_username, password and domain", state.Status)
 	case state.Status != 0:
@@ -144,15 +137,17 @@ func (s *server) checkCall(ctx context.Context, row *waihu.Line, trunk waihu.Tru
 	if err != nil {
 		return fmt.Errorf("--call: %w", err)
 	}
-	if strings.HasPrefix(string(number), "+999") && !row.Trunk.Simulated() {
-		return errors.New("--call: +999 is the test range, no real line reaches it")
+	if why := line.Refuses(&row.Trunk, number); why != "" {
+		return fmt.Errorf("--call: this line would not dial it: %s", why)
 	}
 	local, err := s.ua.LocalIP(ctx, peer)
 	if err != nil {
 		return err
 	}
 	tone := &toneApp{pcm: audio.Tone(8000, -20, 440)}
-	session, err := s.engine.Open(media.SessionConfig{Local: local, Codecs: trunk.Codecs, EarlyRTP: trunk.EarlyRTP, App: tone})
+	bind, _ := netip.ParseAddr(trunk.Bind) // none: the engine's
+	session, err := s.engine.Open(media.SessionConfig{Local: local, Bind: bind, Codecs: trunk.Codecs, Ptime: time.Duration(trunk.Ptime) * time.Millisecond,
+		EarlyRTP: trunk.EarlyRTP, App: tone})
 	if err != nil {
 		return fmt.Errorf("RTP port: %w", err)
 	}
@@ -165,7 +160,8 @@ func (s *server) checkCall(ctx context.Context, row *waihu.Line, trunk waihu.Tru
 	id := waihu.NewCallID(1<<18, 0, time.Now().UnixNano()&waihu.MaxCallSeq)
 	say("call: calling %s", number.Masked())
 	dialog, err := s.ua.Invite(ctx, sip.Invite{Call: id, Peer: peer, Callee: number, Caller: caller, SDP: session.Offer(),
-		OnProgress: func(p sip.Progress) { say("call: %d %s", p.Status, p.Phrase) }})
+		RingTimeout: time.Duration(trunk.RingTimeout) * time.Second,
+		OnProgress:  func(p sip.Progress) { say("call: %d %s", p.Status, p.Phrase) }})
 	if err != nil {
 		var f *sip.Failure
 		if errors.As(err, &f) {

@@ -15,15 +15,21 @@ import (
 type scriptedTrunk struct {
 	pc      net.PacketConn
 	answers map[string]string // "" is silence; a first line, and after a blank line a body
+	asked   chan string       // what came; nil: nobody wants to know
 }
 
 func startScriptedTrunk(t *testing.T, answers map[string]string) string {
+	t.Helper()
+	return (&scriptedTrunk{answers: answers}).start(t)
+}
+
+func (s *scriptedTrunk) start(t *testing.T) string {
 	t.Helper()
 	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &scriptedTrunk{pc, answers}
+	s.pc = pc
 	over := make(chan struct{})
 	go func() { defer close(over); s.serve() }()
 	t.Cleanup(func() { pc.Close(); <-over })
@@ -41,6 +47,9 @@ func (s *scriptedTrunk) serve() {
 			return
 		}
 		req := string(buf[:n])
+		if s.asked != nil {
+			s.asked <- req
+		}
 		method, _, _ := strings.Cut(req, " ")
 		answer := s.answers[method]
 		if method == "BYE" {
@@ -104,6 +113,7 @@ func TestTrunkCheck(t *testing.T) {
 			words: []string{"codec: the call was answered, but", "pcma"}},
 		{id: "oneway", call: "13800000000", answers: map[string]string{"OPTIONS": "200 OK", "INVITE": answerWith(8)},
 			words: []string{"one-way audio: nothing came back", "public_address"}},
+		{id: "prefix", more: `, allow_prefixes: ["139"]`, call: "13800000000", answers: map[string]string{"OPTIONS": "200 OK"}, words: []string{"allow_prefixes"}},
 		{id: "testrange", call: "+99900000001", answers: map[string]string{"OPTIONS": "200 OK"}, words: []string{"+999 is the test range"}},
 	}
 	resources := testResources + "lines:\n"
@@ -131,5 +141,46 @@ func TestTrunkCheck(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestTrunkCheckLeavesTheRegistration: the check registers beside the server and takes nothing back that the server keeps.
+func TestTrunkCheckLeavesTheRegistration(t *testing.T) {
+	t.Parallel()
+	far := &scriptedTrunk{answers: map[string]string{"OPTIONS": "200 OK", "REGISTER": "200 OK"}, asked: make(chan string, 100)}
+	uri := far.start(t)
+	w := newWorld(t, testResources+fmt.Sprintf("lines:\n  - {id: reg, name: n, concurrency: 2, trunk: {uri: \"sip:%s\", username: u, password: p, register: {expires: 60}}}\n", uri),
+		func(c *config) { c.LogLevel = "error" })
+	next := func() string { // the Call-ID of the next REGISTER
+		for {
+			select {
+			case req := <-far.asked:
+				if !strings.HasPrefix(req, "REGISTER") {
+					continue
+				}
+				if strings.Contains(req, "expires=0") {
+					t.Error("a registration was taken back")
+				}
+				return copied.FindString(req[strings.Index(req, "Call-ID"):])
+			case <-time.After(20 * time.Second):
+				t.Fatal("no REGISTER came")
+			}
+		}
+	}
+	kept := next()
+	var said []string
+	if err := w.server.checkTrunk(t.Context(), url.Values{"line": {"reg"}}, nil, func(m message) { said = append(said, m.Say) }); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(strings.Join(said, " "), "registration: ok") || next() == kept {
+		t.Errorf("the check has not registered by itself: %q", said)
+	}
+	if st := w.server.lines.Lines()["reg"]; st.Down != "" {
+		t.Errorf("the line is down: %s", st.Down)
+	}
+	for len(far.asked) > 0 {
+		if req := <-far.asked; strings.Contains(req, "expires=0") {
+			t.Error("a registration was taken back")
+		}
 	}
 }
