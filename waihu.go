@@ -210,6 +210,7 @@ type EventKind string
 const (
 	EventTaskStarted  EventKind = "task.started"  // {"run":n}
 	EventTaskStopped  EventKind = "task.stopped"  // {"run":n,"reason":RunReason}
+	EventTaskFinished EventKind = "task.finished" // {"run":n}: its client said that it is over for good
 	EventRunEnded     EventKind = "run.ended"     // {"run":n,"reason":RunReason}
 	EventCallEnded    EventKind = "call.ended"    // {"seq":n,"attempt":n,"disposition":"...","review":true}; review: call.reviewed follows
 	EventCallReviewed EventKind = "call.reviewed" // {"seq":n,"attempt":n,"disposition":"...","grade":"...","again":true}: graded after the call; again: once more, by waihu regrade

@@ -19,6 +19,7 @@ func Jobs(o Options) map[string]waihu.Handle {
 		store.AgentCopy.JobKind():    s.job(s.copyAgent),
 		store.AgentPublish.JobKind(): s.job(s.publishAgent),
 		store.AgentImport.JobKind():  s.job(s.importDocument),
+		jobExpire:                    s.expireJob,
 	}
 }
 

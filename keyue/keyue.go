@@ -25,6 +25,7 @@ import (
 	"net/url"
 	"path"
 	"strings"
+	"sync"
 	"time"
 
 	"waihu"
@@ -41,6 +42,8 @@ type Options struct {
 	Preflight waihu.Preflight
 	// Recordings opens recordings; nil: there are none.
 	Recordings waihu.OpenRecording
+	// CheckURL says what stands against an address for callbacks; nil: nothing.
+	CheckURL func(string) error
 	// Check says what is wrong with an agent; it must hold before one is made here or goes online. nil: nothing is checked.
 	Check func(*waihu.AgentSpec) []waihu.Problem
 	Log   *slog.Logger     // default: discard
@@ -72,6 +75,9 @@ func (o Options) orDefault() Options {
 	if o.Wake == nil {
 		o.Wake = func() {}
 	}
+	if o.CheckURL == nil {
+		o.CheckURL = func(string) error { return nil }
+	}
 	if o.Check == nil {
 		o.Check = func(*waihu.AgentSpec) []waihu.Problem { return nil }
 	}
@@ -86,8 +92,9 @@ func (o Options) orDefault() Options {
 
 type server struct {
 	Options
-	mux   *http.ServeMux
-	limit waihu.Limiter
+	mux    *http.ServeMux
+	limit  waihu.Limiter
+	naming sync.Mutex // held while a task's name is looked for and taken
 }
 
 // New serves every route of the package on the paths they are documented with. Whatever else it is asked for is

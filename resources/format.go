@@ -29,6 +29,7 @@ type accountDoc struct {
 	SubAccounts []accountDoc `json:"subaccounts"`
 	Webhooks    []webhookDoc `json:"webhooks"`
 	Keyue       *keyueDoc    `json:"keyue"`
+	AIOB        *aiobDoc     `json:"aiob"`
 	Yunfu       *yunfuDoc    `json:"yunfu"`
 }
 
@@ -55,6 +56,13 @@ type keyueDoc struct {
 	UID      string `json:"uid"`
 	Username string `json:"username"`
 	TenantID string `json:"tenant_id"`
+}
+
+// aiobDoc is the access key of an AIOB client.
+type aiobDoc struct {
+	AccessKey string   `json:"access_key"`
+	SecretKey string   `json:"secret_key"`
+	Holidays  []string `json:"holidays"` // days on which tasks that leave holidays out do not call, beside the statutory ones
 }
 
 type yunfuDoc struct {

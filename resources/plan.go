@@ -240,10 +240,19 @@ func (p *plan) buildAccount(path string, a *accountDoc, parent waihu.AccountID) 
 		}
 		account.Doors = map[string][]byte{"keyue": door}
 	}
+	if k := a.AIOB; k != nil {
+		if account.Doors == nil {
+			account.Doors = map[string][]byte{}
+		}
+		account.Doors["aiob"] = p.buildAIOB(join(path, "aiob"), k, a.Zone)
+	}
 	p.accounts[id] = account
 	p.put("accounts", "account", a.ID, path, parent, account, "tokens", "subaccounts", "yunfu")
 	if k := a.Keyue; k != nil {
 		p.putToken(join(path, "keyue"), id, store.Token{Account: id, Name: "keyue", Scope: "keyue"}, k.Token)
+	}
+	if k := a.AIOB; k != nil { // key and secret together are a token of that door: only their hash is kept
+		p.putToken(join(path, "aiob"), id, store.Token{Account: id, Name: "aiob", Scope: "aiob-key"}, store.KeyPair(k.AccessKey, k.SecretKey))
 	}
 	if y := a.Yunfu; y != nil {
 		at := join(path, "yunfu")
@@ -262,12 +271,47 @@ func (p *plan) buildAccount(path string, a *accountDoc, parent waihu.AccountID) 
 		if k.Token == "" {
 			p.add(at, "a token was expected")
 		}
-		if k.Name == "keyue" {
-			p.add(join(at, "name"), "the name keyue is that of the account's keyue key: another was expected")
+		if k.Name == "keyue" || k.Name == "aiob" {
+			p.add(join(at, "name"), "the name %s is that of the account's %s key: another was expected", k.Name, k.Name)
 		}
 		expires := p.time(join(at, "expires"), k.Expires, waihu.Location(a.Zone))
 		p.putToken(at, id, store.Token{Account: id, Name: k.Name, ExpiresAt: expires}, k.Token)
 	}
+}
+
+// Least lengths of an access key and its secret: they are kept under a fast hash, as all tokens are.
+const (
+	minAccessKey = 8
+	minSecretKey = 16
+)
+
+func (p *plan) buildAIOB(path string, k *aiobDoc, zone string) []byte {
+	p.secret(join(path, "access_key"), &k.AccessKey)
+	p.secret(join(path, "secret_key"), &k.SecretKey)
+	if len(k.AccessKey) < minAccessKey || strings.ContainsAny(k.AccessKey, "\n\r") {
+		p.add(join(path, "access_key"), "at least %d characters were expected", minAccessKey)
+	}
+	if len(k.SecretKey) < minSecretKey {
+		p.add(join(path, "secret_key"), "at least %d characters were expected, from a random source", minSecretKey)
+	}
+	loc := waihu.Location(zone)
+	for i, text := range k.Holidays {
+		at := index(join(path, "holidays"), i)
+		first, last, ok := strings.Cut(text, "/")
+		if !ok {
+			last = first
+		}
+		from, err := time.ParseInLocation(time.DateOnly, first, loc)
+		to, err2 := time.ParseInLocation(time.DateOnly, last, loc)
+		if err != nil || err2 != nil || to.Before(from) {
+			p.add(at, "%q is not a day such as 2036-10-01 or days such as 2036-10-01/2036-10-07", text)
+		}
+	}
+	kept, err := json.Marshal(map[string][]string{"holidays": append([]string{}, k.Holidays...)})
+	if err != nil && p.err == nil {
+		p.err = err
+	}
+	return kept
 }
 
 func (p *plan) putToken(path string, account waihu.AccountID, k store.Token, secret string) {

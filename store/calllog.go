@@ -15,6 +15,7 @@ type CallLogFilter struct {
 	Agents   []waihu.AgentID // who talked
 	Phone    string          // caller or callee, as dialled or as imported
 	From, To time.Time       // when the call began, both included
+	Before   waihu.CallID    // only calls with a lesser id: those behind it in a list; 0: all
 	Page     int             // from 1; 0 means 1
 	PerPage  int             // 0 means 15, at most 5000
 }
@@ -73,6 +74,9 @@ func (t *tx) callLog(account waihu.AccountID, f *CallLogFilter) (from string, q 
 	q.and(`t.deleted = 0`)
 	q.and(`c.ended_at > 0`)
 	q.and(`c.outcome <> 17`)
+	if f.Before != 0 {
+		q.and(`c.id < ?`, int64(f.Before))
+	}
 	if err = t.callsBetween(q, account, f.From, f.To); err != nil {
 		return "", nil, err
 	}

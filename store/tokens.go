@@ -139,3 +139,6 @@ func (s *Store) AccountByToken(ctx context.Context, secret string) (a waihu.Acco
 	}
 	return a, k, nil
 }
+
+// KeyPair is the text under which a key with its secret is kept as one token: neither is a token alone.
+func KeyPair(key, secret string) string { return key + "\n" + secret }

@@ -13,6 +13,7 @@ import (
 	"waihu"
 	"waihu/api"
 	"waihu/egress"
+	"waihu/keyue"
 	"waihu/voicefox"
 	"waihu/webhook"
 	"waihu/yunfu"
@@ -69,12 +70,16 @@ func newEgress(cfg config) (*egress.Client, error) {
 	return egress.New(egress.Options{Allow: allow}), nil
 }
 
+// checkURL says what stands against an address that a client names for callbacks.
+func (s *server) checkURL(address string) error { return s.out.CheckURL(address) }
+
 // shapes are what endpoints can be told, by door.
 func (s *server) shapes() map[string]waihu.Shape {
 	return map[string]waihu.Shape{
 		waihu.DoorNative: api.Shape(s.store),
 		voicefox.Door:    voicefox.Shape(s.voicefox()),
 		yunfu.Door:       yunfu.Callback(s.vendor()),
+		keyue.Door:       keyue.Callback(s.keyue()),
 	}
 }
 

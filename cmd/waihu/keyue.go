@@ -49,7 +49,7 @@ func (c *keyueConfig) check() error {
 func (s *server) keyue() keyue.Options {
 	statuses, _ := s.cfg.Keyue.statuses() // checked by config.check; of a config made by hand the default
 	o := keyue.Options{
-		Store: s.store, Preflight: s.preflight, Check: agent.Check, Recordings: s.records.Open, Log: s.log,
+		Store: s.store, Preflight: s.preflight, Check: agent.Check, CheckURL: s.checkURL, Recordings: s.records.Open, Log: s.log,
 		PerSecond: s.cfg.PerSecond, ErrorStatus: s.cfg.Keyue.ErrorStatus, PrintedTaskURL: s.cfg.Keyue.PrintedURL, TaskStatus: statuses,
 	}
 	if s.jobs != nil {
