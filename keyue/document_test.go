@@ -61,6 +61,8 @@ func TestDocuments(t *testing.T) {
 	w := newWorld(t)
 	gbk, err := simplifiedchinese.GBK.NewEncoder().Bytes([]byte("问题,答案\n营业时间,九点到六点\n"))
 	w.must(err)
+	gbkText, err := simplifiedchinese.GBK.NewEncoder().Bytes([]byte("国标编码的文字"))
+	w.must(err)
 	known := 0
 	for i, c := range []struct {
 		name              string
@@ -77,6 +79,8 @@ func TestDocuments(t *testing.T) {
 		{"faq.csv", []byte("退货期限,七天\n"), "", "", 0, 1, 0, "How long?"},
 		{"手册.md", []byte("# 售后\n\n七天内可退。\n\n# 发货\n当天发货。\n"), `{"split_by":"wrap","chunk_size":200,"overlap_proportion":0,"pre_handle_text":true}`, "", 2, 0, 0, "发货"},
 		{"plain.txt", []byte("第一段。\n第二段。"), "", "application/json", 1, 0, 0, "第一段。"},
+		{"gbk.txt", gbkText, "", "", 1, 0, 0, "国标编码的文字"},
+		{"utf16.txt", []byte("\xff\xfe\x00\x4e\x8c\x4e"), "", "", 1, 0, 0, "一二"},
 		{"typed.txt", []byte("另一段"), "", "application/json; boundary=BOUNDARY", 1, 0, 0, "另一段"},
 	} {
 		begun := w.upload(page, c.name, c.file, c.extend, c.contentType, "Agentid", "123")

@@ -2,7 +2,9 @@ package resources
 
 import (
 	"encoding/json"
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 
 	"waihu"
@@ -37,6 +39,11 @@ func (p *plan) buildAgent(path string, x *agentDoc) {
 	if p.o.Check != nil && len(p.problems) == before {
 		for _, problem := range p.o.Check(&a) {
 			p.add(join(path, problem.Field), "%s", problem.Message)
+		}
+	}
+	for _, door := range slices.Sorted(maps.Keys(a.ExternalIDs)) { // within an account one such id names one agent
+		if id := a.ExternalIDs[door]; id != "" {
+			p.once("external_ids."+door+" of account "+string(a.Account), id, join(path, "external_ids."+door))
 		}
 	}
 	p.agents[a.ID] = a.Account
