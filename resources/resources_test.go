@@ -339,7 +339,7 @@ func TestRefused(t *testing.T) {
 		{"token name twice", []string{"{name: one, token: SECRET}", "{name: one, token: SECRET}, {name: one, token: X}"}, []string{"4: accounts[0].tokens[1].name: the token name main one is given twice"}},
 		{"no id", []string{"  - id: l1\n    name: 线", "  - name: 线"}, []string{"7: lines[0]: an id was expected: every line has one", "19: tasks[0].lines[0].id: there is no line l1"}},
 		{"external id twice", []string{"    brain: flow\n", "    brain: flow\n    external_ids: {keyue: x}\n", "tasks:", "  - {id: \"8\", name: b, version: 1, brain: flow, external_ids: {keyue: x}, flow: {start: bye, nodes: {bye: {say: 再见, do: [hangup]}}}}\ntasks:"},
-			[]string{"20: agents[1].external_ids.keyue: the external_ids.keyue of account main x is given twice, first in line 19"}},
+			[]string{"20: agents[1].external_ids.keyue: the external_ids.keyue of account main x is given twice, first in line 18"}},
 		{"no name", []string{"    name: 线\n", ""}, []string{"7: lines[0]: a name was expected"}},
 		{"unknown account", []string{"account: sub", "account: nobody"}, []string{"20: tasks[0].account: there is no account nobody, neither in this file nor in the ledger",
 			"20: tasks[0].agent: there is no agent 7 that account nobody", "20: tasks[0].calling_hours", "20: tasks[0].lines[0].id"}},
