@@ -90,7 +90,7 @@ func inBubble(t *testing.T, f func(c *campaign)) {
 			return 30 * time.Second, waihu.Outcome{Disposition: waihu.Answered}
 		}
 		c.door = yunfu.New(yunfu.Options{Store: c.store})
-		c.sched = schedule.New(schedule.Options{Store: c.store, Place: c, Agent: c.store.Agent, Owner: c.store.Owner(),
+		c.sched = schedule.New(schedule.Options{Store: c.store, Place: c, Agent: c.store.Agent, AgentVersion: c.store.AgentVersion, Owner: c.store.Owner(),
 			Refresh: time.Hour, Lease: 24 * time.Hour, Log: newLog(testLog{t}, "error")})
 		ran := make(chan error, 1)
 		go func() { ran <- c.sched.Run(ctx) }()
