@@ -1,13 +1,12 @@
 package main
 
 import (
-	"waihu/agent"
 	"waihu/voicefox"
 )
 
 // voicefox joins the VoiceFox door with the rest.
 func (s *server) voicefox() voicefox.Options {
 	vendor := s.vendor()
-	return voicefox.Options{Store: s.store, Preflight: s.preflight, Check: agent.Check, Recordings: vendor.Recordings, PerSecond: s.cfg.PerSecond,
+	return voicefox.Options{Store: s.store, Preflight: s.preflight, Check: checkAgent, Recordings: vendor.Recordings, PerSecond: s.cfg.PerSecond,
 		Public: vendor.Public, CheckURL: s.out.CheckURL, Log: s.log}
 }
