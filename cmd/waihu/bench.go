@@ -27,6 +27,12 @@ func runBench(ctx context.Context, std stdio, args []string) error {
 		return benchSchedule(ctx, std, args[1:])
 	case "import":
 		return benchImport(ctx, std, args[1:])
+	case "webhook":
+		return benchWebhook(ctx, std, args[1:])
+	case "callbacks":
+		return benchCallbacks(ctx, std, args[1:])
+	case "book":
+		return benchBook(ctx, std, args[1:])
 	case "media":
 		return benchMedia(ctx, std, args[1:])
 	case benchFarEnd:

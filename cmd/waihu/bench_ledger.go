@@ -218,6 +218,11 @@ func benchSchedule(ctx context.Context, std stdio, args []string) error {
 	if err := b.fill(ctx, std); err != nil {
 		return err
 	}
+	return b.scheduled(ctx, func(ledger *timedLedger, dialer *benchDialer) error { return b.dial(ctx, std.out, ledger, dialer) })
+}
+
+// scheduled starts the task and runs f beside a scheduler that dials it.
+func (b *ledgerBench) scheduled(ctx context.Context, f func(*timedLedger, *benchDialer) error) error {
 	if _, err := b.store.StartTask(ctx, benchAccount, b.task.ID); err != nil {
 		return err
 	}
@@ -228,7 +233,7 @@ func benchSchedule(ctx context.Context, std stdio, args []string) error {
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	stopped := make(chan error, 1)
 	go func() { stopped <- sched.Run(run) }()
-	err = b.dial(ctx, std.out, ledger, dialer)
+	err := f(ledger, dialer)
 	if e := sched.Drain(context.WithoutCancel(ctx)); err == nil {
 		err = e
 	}

@@ -62,7 +62,7 @@ func commands() []command {
 			"list counts the jobs and shows those that were given up with their reasons; replay makes one of them, or all that\n--kind and --account choose, due again. " + anywhere, runJobs},
 		{"backup", "FILE", "copy the database of a running server", "The copy is consistent at one moment and appears under its name only when it is whole. " + anywhere, runBackup},
 		{"carrier", "", "run the simulated carrier by itself", "Answers SIP with scripted callees; the last two digits of the called number choose one.", runCarrier},
-		{"bench", "schedule|import|media|setup", "measure one part on this machine",
+		{"bench", "schedule|import|book|webhook|callbacks|media|setup", "measure one part on this machine",
 			"Each part has settings of its own: waihu bench schedule --help. docs/benchmarks.md says how the figures are meant.", runBench},
 	}
 }
