@@ -257,8 +257,10 @@ func TestHangingEndpoints(t *testing.T) {
 func TestPool(t *testing.T) {
 	t.Parallel()
 	p := newPool(8)
-	if !p.take(acme) || !p.take(acme) || p.take(acme) {
-		t.Error("a quarter of 8 is 2")
+	for i := range 3 {
+		if p.take(acme) != (i < 2) {
+			t.Error("a quarter of 8 is 2")
+		}
 	}
 	for i, a := range []waihu.AccountID{other, other, "x", "x", "y", "y"} {
 		if !p.take(a) {
@@ -269,8 +271,10 @@ func TestPool(t *testing.T) {
 		t.Error("nine of eight")
 	}
 	p.give(acme)
-	if !p.take("z") || p.take("z") {
-		t.Error("what was given back is to be had once")
+	for i := range 2 {
+		if p.take("z") != (i == 0) {
+			t.Error("what was given back is to be had once")
+		}
 	}
 }
 

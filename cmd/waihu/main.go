@@ -60,6 +60,9 @@ func commands() []command {
 			"Grades, quality items, answers and summaries are made anew from the stored transcripts; what has neither changed nor\nstayed undecided is kept. The running server does it. " + anywhere, runRegrade},
 		{"jobs", "list|replay [ID]", "show the work in the background, and bring back what was given up",
 			"list counts the jobs and shows those that were given up with their reasons; replay makes one of them, or all that\n--kind and --account choose, due again. " + anywhere, runJobs},
+		{"webhook", "list|add|remove|release|replay ...", "look after the endpoints that callbacks go to",
+			"  list [ACCOUNT]    all endpoints and how far they are\n  add ACCOUNT URL   tell an address what happens from now on, or --from an event; its secret is printed once\n" +
+				"  remove ID         end an endpoint\n  release ID        try a blocked one again at once\n  replay ID         deliver again what was given up, or all --from an event\n" + anywhere, runWebhook},
 		{"backup", "FILE", "copy the database of a running server", "The copy is consistent at one moment and appears under its name only when it is whole. " + anywhere, runBackup},
 		{"carrier", "", "run the simulated carrier by itself", "Answers SIP with scripted callees; the last two digits of the called number choose one.", runCarrier},
 		{"bench", "schedule|import|book|webhook|callbacks|media|setup", "measure one part on this machine",

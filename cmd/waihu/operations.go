@@ -95,6 +95,7 @@ func storeOperations(st *store.Store, calls int) map[string]operation {
 			}
 			return applyResources(ctx, st, q.Get("name"), raw, calls, func(line string) { tell(message{Say: line}) })
 		},
+		"webhook": webhookOperation(st),
 		"token": func(ctx context.Context, q url.Values, _ io.Reader, tell func(message)) error {
 			token, err := makeToken(ctx, st, waihu.AccountID(q.Get("account")), q.Get("name"))
 			if waihu.ErrorCode(err) == waihu.ENotFound {
