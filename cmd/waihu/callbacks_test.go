@@ -24,7 +24,7 @@ type toldEvent struct {
 	Type string
 	Data struct {
 		N     int64
-		TaskN int64  `json:"task_n"`
+		TaskN int64 `json:"task_n"`
 		Call  *struct{ Phone, Disposition string }
 		ID    string `json:"call_id"`
 	}
@@ -139,7 +139,9 @@ func TestCallbacks(t *testing.T) {
 	}
 
 	// private addresses
-	var failure struct{ Error struct{ Field, Message string } }
+	var failure struct {
+		Error struct{ Field, Message string }
+	}
 	if code := native("POST", "/api/v1/endpoints", `{"url":"http://10.0.0.8/x"}`, &failure); code != 422 || failure.Error.Field != "url" || !strings.Contains(failure.Error.Message, "private") {
 		t.Errorf("a private address: %d %+v", code, failure)
 	}
