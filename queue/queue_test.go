@@ -240,3 +240,135 @@ func TestLongJob(t *testing.T) {
 		t.Errorf("done at try %d", n)
 	}
 }
+
+// TestWorkers: as many of a kind at once as it has workers, no more, and no more leased than worked.
+func TestWorkers(t *testing.T) {
+	t.Parallel()
+	s := openStore(t, nil)
+	var mu sync.Mutex
+	now, most := 0, 0
+	began, free := make(chan int, 20), make(chan bool)
+	q := New(Options{Store: s, Poll: time.Millisecond, Workers: map[string]int{"k": 3}, Handle: map[string]waihu.Handle{"k": func(context.Context, waihu.Job) error {
+		mu.Lock()
+		now++
+		most = max(most, now)
+		mu.Unlock()
+		began <- 1
+		<-free
+		mu.Lock()
+		now--
+		mu.Unlock()
+		return nil
+	}}})
+	var jobs []waihu.Job
+	for i := range 10 {
+		jobs = append(jobs, waihu.Job{Account: "a", Kind: "k", Key: string(rune('a' + i))})
+	}
+	add(t, s, jobs...)
+	stop := run(t, q)
+	for range 3 {
+		next(t, began)
+	}
+	if list := left(t, s, "k"); len(list) != 7 { // leased to us for a minute
+		t.Errorf("%d of 10 jobs are left to others while 3 are worked", len(list))
+	}
+	close(free)
+	stop()
+	if mu.Lock(); most != 3 {
+		t.Errorf("%d at once", most)
+	}
+	mu.Unlock()
+	if c, err := s.JobCounts(t.Context(), "a"); err != nil || len(c) != 1 || c[0].Done != 3 || c[0].Waiting != 7 {
+		t.Errorf("%+v %v", c, err)
+	}
+}
+
+// TestLater: waiting is no failure, however often.
+func TestLater(t *testing.T) {
+	t.Parallel()
+	s := openStore(t, nil)
+	done := make(chan waihu.Job, 1)
+	q := New(Options{Store: s, Poll: time.Millisecond, MaxTries: 2, Handle: map[string]waihu.Handle{"k": func(_ context.Context, j waihu.Job) error {
+		if j.Tries < 6 {
+			return Later(0)
+		}
+		done <- j
+		return nil
+	}}})
+	add(t, s, waihu.Job{Kind: "k", Key: "1"})
+	run(t, q)
+	if j := next(t, done); j.Failed != 1 {
+		t.Errorf("%+v", j)
+	}
+}
+
+// TestGaveUp: a job that failed too often is kept with its reason, or brought to an end of its own; one whose process died with
+// it again and again is not tried for ever.
+func TestGaveUp(t *testing.T) {
+	t.Parallel()
+	s := openStore(t, nil)
+	ended := make(chan string, 10)
+	fail := func(context.Context, waihu.Job) error { return errors.New("no luck") }
+	q := New(Options{Store: s, Poll: time.Millisecond, MaxTries: 2, Pause: func(int) time.Duration { return 0 },
+		Handle: map[string]waihu.Handle{"kept": fail, "ended": fail, "hopeless": fail, "poison": func(context.Context, waihu.Job) error { ended <- "poison ran"; return nil }},
+		GaveUp: map[string]func(context.Context, waihu.Job, string) error{
+			"ended":    func(_ context.Context, j waihu.Job, reason string) error { ended <- reason; return nil },
+			"hopeless": func(context.Context, waihu.Job, string) error { return errors.New("not even that") }}})
+	add(t, s, waihu.Job{Kind: "kept", Key: "1"}, waihu.Job{Kind: "ended", Key: "1"}, waihu.Job{Kind: "hopeless", Key: "1"}, waihu.Job{Kind: "poison", Key: "1"})
+	for range 3 { // its process died three times
+		if list, err := s.TakeJobs(t.Context(), "poison", 1, -time.Second); err != nil || len(list) != 1 {
+			t.Fatal(list, err)
+		}
+	}
+	stop := run(t, q)
+	if got := next(t, ended); got != "no luck" {
+		t.Errorf("ended with %q", got)
+	}
+	reasons := map[string]string{}
+	for end := time.Now().Add(patience); len(reasons) < 3 && time.Now().Before(end); {
+		dead, err := s.DeadJobs(t.Context(), store.JobFilter{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, j := range dead {
+			reasons[j.Kind] = j.Reason
+		}
+	}
+	stop()
+	if len(reasons) != 3 || reasons["kept"] != "no luck" || reasons["hopeless"] != "not even that" || reasons["poison"] != "taken 3 times, and its handler never came back" {
+		t.Errorf("%v", reasons)
+	}
+	if n, err := s.ReplayJobs(t.Context(), store.JobFilter{Kind: "poison"}); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	run(t, q)
+	if got := next(t, ended); got != "poison ran" {
+		t.Error(got)
+	}
+}
+
+// TestLeaseKept: a handler that takes longer than a lease keeps its job, as long as its process lives.
+func TestLeaseKept(t *testing.T) {
+	t.Parallel()
+	s := openStore(t, nil)
+	began, free := make(chan int, 1), make(chan bool)
+	const lease = 2 * time.Second // prolonged every third of it: a stall of a second is survived
+	q := New(Options{Store: s, Lease: lease, Limit: map[string]time.Duration{"k": time.Minute}, Handle: map[string]waihu.Handle{"k": func(context.Context, waihu.Job) error {
+		began <- 1
+		<-free
+		return nil
+	}}})
+	add(t, s, waihu.Job{Kind: "k", Key: "1"})
+	stop := run(t, q)
+	next(t, began)
+	look := time.NewTicker(50 * time.Millisecond)
+	defer look.Stop()
+	for end := time.Now().Add(lease + lease/4); time.Now().Before(end); {
+		<-look.C
+		if list := left(t, s, "k"); len(list) > 0 {
+			t.Fatalf("taken by somebody else while it is worked: %+v", list)
+		}
+	}
+	close(free)
+	stop()
+}

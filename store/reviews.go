@@ -222,7 +222,6 @@ type reviewedCall struct {
 	later       bool // a later call of the number has a grade of its own
 	erased      bool // the number was
 	before      waihu.Review
-	reviewedAt  int64
 	beforeBody  string
 }
 

@@ -21,6 +21,7 @@ type desk struct {
 	*store.Store
 	epoch, next int64
 	seq         int
+	dir         string
 
 	mu     sync.Mutex
 	models []waihu.Model
@@ -28,17 +29,20 @@ type desk struct {
 	asked  []Question
 }
 
+const deskKey = "0123456789abcdef0123456789abcdef"
+
 const patience = 30 * time.Second
 
 func newDesk(t *testing.T, spec waihu.AgentSpec, edit func(*waihu.Task)) *desk {
 	t.Helper()
 	ctx := t.Context()
-	st, err := store.Open(ctx, store.Options{Dir: t.TempDir(), Key: []byte("0123456789abcdef0123456789abcdef")})
+	dir := t.TempDir()
+	st, err := store.Open(ctx, store.Options{Dir: dir, Key: []byte(deskKey)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { st.Close() })
-	d := &desk{T: t, Store: st}
+	d := &desk{T: t, Store: st, dir: dir}
 	d.must(st.UpsertAccount(ctx, waihu.Account{ID: "acme", Name: "Acme"}))
 	spec.ID, spec.Account, spec.Name, spec.Brain = "a", "acme", "a", waihu.BrainFlow
 	d.must(st.SaveAgent(ctx, &spec))

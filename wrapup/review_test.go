@@ -84,12 +84,19 @@ func TestAnswers(t *testing.T) {
 	twice := func(text string) func(int) (Answer, error) {
 		return func(int) (Answer, error) { return Answer{Text: text}, nil }
 	}
-	for name, x := range map[string]struct {
+	type kase struct {
 		answer func(n int) (Answer, error)
-		asked  int
+		times  int    // it is asked
 		open   int    // items and questions that stay undecided
 		reason string // in one of them
-	}{
+	}
+	type tried struct {
+		kase
+		name  string
+		asked []Question
+	}
+	var list []*tried
+	for name, x := range map[string]kase{
 		"valid at the second time": {func(n int) (Answer, error) {
 			return Answer{Text: []string{"我不知道", goodAnswer}[min(n, 1)]}, nil
 		}, 2, 0, ""},
@@ -128,16 +135,38 @@ func TestAnswers(t *testing.T) {
 			return Answer{Text: goodAnswer}, nil
 		}, 3, 0, ""},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			d := newDesk(t, judgedAgent(), nil)
-			d.models = someModels
-			d.answer = func(n int, _ waihu.Model, _ Question) (Answer, error) { return x.answer(n) }
-			d.run()
-			id := d.calls(aCall())[0]
-			v := d.review(id)
-			if len(d.asked) != x.asked || v.Undecided() != x.open {
-				t.Errorf("asked %d times, want %d; %d undecided, want %d: %+v", len(d.asked), x.asked, v.Undecided(), x.open, v)
+		list = append(list, &tried{kase: x, name: name})
+	}
+	// One desk for all: each call's callee says the number of its case, by which the model knows what to answer.
+	d := newDesk(t, judgedAgent(), nil)
+	d.models = someModels
+	d.answer = func(_ int, _ waihu.Model, q Question) (Answer, error) {
+		for i, x := range list {
+			if !strings.Contains(q.User, fmt.Sprintf("客户：第%d例", i)) {
+				continue
+			}
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			x.asked = append(x.asked, q)
+			return x.answer(len(x.asked) - 1)
+		}
+		return Answer{}, errors.New("asked about no call of ours")
+	}
+	var outcomes []*waihu.Outcome
+	for i := range list {
+		o := aCall()
+		o.Transcript[1].Text = fmt.Sprintf("第%d例", i)
+		outcomes = append(outcomes, o)
+	}
+	ids := d.calls(outcomes...)
+	d.run()
+	for i, x := range list {
+		t.Run(x.name, func(t *testing.T) {
+			v := d.review(ids[i])
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			if len(x.asked) != x.times || v.Undecided() != x.open {
+				t.Errorf("asked %d times, want %d; %d undecided, want %d: %+v", len(x.asked), x.times, v.Undecided(), x.open, v)
 			}
 			found := x.reason == ""
 			for _, r := range v.Items {
@@ -155,13 +184,19 @@ func TestAnswers(t *testing.T) {
 			if !found {
 				t.Errorf("no reason %q in %+v", x.reason, v)
 			}
-			if e := d.events(waihu.EventCallReviewed); len(e) != 1 { // always, and once
-				t.Errorf("%v", e)
+			n := 0
+			for _, e := range d.events(waihu.EventCallReviewed) {
+				if strings.HasPrefix(e, ids[i].String()+" ") {
+					n++
+				}
+			}
+			if n != 1 { // always, and once
+				t.Errorf("%d events", n)
 			}
 			if d.item(v, "agent", "disclose").Result != waihu.ItemPass || v.Score == nil {
 				t.Errorf("the rules did not run: %+v", v)
 			}
-			if x.asked == 2 && d.asked[1].Wrong == "" {
+			if x.times == 2 && x.asked[1].Wrong == "" {
 				t.Error("the second question does not say what was wrong")
 			}
 		})

@@ -57,7 +57,7 @@ func (w *Wrapup) overview(ctx context.Context, task *waihu.Task) (sum waihu.Task
 	}
 	var questions []waihu.CollectAsk
 	for _, id := range task.Agents() {
-		spec, err := w.o.Store.Agent(ctx, task.Account, id)
+		spec, err := w.o.Store.TaskAgent(ctx, task, id)
 		if waihu.ErrorCode(err) == waihu.ENotFound {
 			continue
 		}

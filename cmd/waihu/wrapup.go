@@ -146,7 +146,7 @@ const maxDeadShown = 100
 // jobsOperation lists jobs by their gauges and those given up with their reasons, or brings given-up ones back.
 func jobsOperation(ctx context.Context, st *store.Store, q url.Values, tell func(message)) error {
 	f := store.JobFilter{Account: waihu.AccountID(q.Get("account")), Kind: q.Get("kind"), Limit: maxDeadShown}
-	if text := q.Get("id"); text != "" {
+	if text := q.Get("job"); text != "" {
 		id, err := strconv.ParseInt(text, 10, 64)
 		if err != nil || id <= 0 {
 			return fmt.Errorf("%q is not a job's id: waihu jobs list shows them", text)
@@ -228,7 +228,7 @@ func runJobs(ctx context.Context, std stdio, args []string) error {
 		}
 	case "replay":
 		if len(words) == 2 {
-			q.Set("id", words[1])
+			q.Set("job", words[1])
 		}
 	default:
 		return usageErrorf("%q: list or replay was expected", words[0])
