@@ -343,8 +343,7 @@ func (c *request) theAgent() (a waihu.AgentSpec, ok bool, err error) {
 		a, err = c.agentBy(id)
 		return a, err == nil, err
 	}
-	list, _, err := c.s.Store.FindAgents(c.ctx, c.account.ID, store.AgentFilter{PerPage: 2,
-		Match: func(a *waihu.AgentSpec) bool { return a.ExternalIDs[Door] != "" }})
+	list, _, err := c.s.Store.FindAgents(c.ctx, c.account.ID, store.AgentFilter{PerPage: 2, Door: Door})
 	if err == nil && len(list) == 0 {
 		list, _, err = c.s.Store.FindAgents(c.ctx, c.account.ID, store.AgentFilter{PerPage: 2})
 	}

@@ -8,7 +8,7 @@
 // The handler may be called by any number of goroutines and keeps nothing between requests but how often each token has
 // asked lately. Every answer of the agent API, a panic's too, is the vendor's: {time, data, code, msg} or, for a failure,
 // {code, msg, tip, requestId}; a failure changes nothing. Bodies are bounded, so a slow or hostile client costs one
-// goroutine and at most maxUpload of memory.
+// goroutine and at most twice maxUpload of memory.
 // What the vendor does asynchronously (copy, publish, document import) is a row and a job of the ledger, written in the
 // commit before the answer and worked by the handlers of Jobs: it survives whatever dies, and happens once.
 //

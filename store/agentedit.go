@@ -174,6 +174,7 @@ func (t *tx) unused(id waihu.AgentID, started bool) error {
 type AgentFilter struct {
 	Name          string // part of the name
 	State         *waihu.AgentState
+	Door          string                      // that have an id of this door
 	Match         func(*waihu.AgentSpec) bool // judges what SQL does not see; every agent is then read
 	By            string                      // order: "created" (default), "updated", "name"
 	Ascending     bool
@@ -201,20 +202,21 @@ func (s *Store) FindAgents(ctx context.Context, account waihu.AccountID, f Agent
 	}
 	// ids of one moment in the order of their making: the short decimal ones by length first
 	order += direction + ", length(a.id)" + direction + ", a.id" + direction
-	where := `a.` + family(1) + ` and ($2 = '' or lower(a.name) like $2 escape '\') and ($3 = -1 or a.state = $3)`
+	where := `a.` + family(1) + ` and ($2 = '' or lower(a.name) like $2 escape '\') and ($3 = -1 or a.state = $3)
+		and ($4 = '' or a.id in (select agent from agent_externals where door = $4))`
 	limit, offset := paging(f.Page, f.PerPage)
 	err = s.read(ctx, func(t *tx) error {
 		if f.Match != nil {
-			all, err := t.agentSpecs(`where v.id = a.version_id and `+where+` order by `+order, account, name, state)
+			all, err := t.agentSpecs(`where v.id = a.version_id and `+where+` order by `+order, account, name, state, f.Door)
 			all = slices.DeleteFunc(all, func(a waihu.AgentSpec) bool { return !f.Match(&a) })
 			total = len(all)
 			list = all[min(offset, total):min(offset+limit, total)]
 			return err
 		}
-		if _, err := t.one(into(&total), `select count(*) from agents a where `+where, account, name, state); err != nil {
+		if _, err := t.one(into(&total), `select count(*) from agents a where `+where, account, name, state, f.Door); err != nil {
 			return err
 		}
-		list, err = t.agentSpecs(`where v.id = a.version_id and `+where+` order by `+order+` limit `+strconv.Itoa(limit)+` offset `+strconv.Itoa(offset), account, name, state)
+		list, err = t.agentSpecs(`where v.id = a.version_id and `+where+` order by `+order+` limit `+strconv.Itoa(limit)+` offset `+strconv.Itoa(offset), account, name, state, f.Door)
 		return err
 	})
 	return list, total, err

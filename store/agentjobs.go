@@ -54,7 +54,8 @@ const (
 	agentJobLife = 90 * 24 * time.Hour
 	// A portion of a file is written in a few milliseconds, so that an upload does not hold up the ticks.
 	filePortion = 256 << 10
-	// Uploads of which no job came are removed when this many younger jobs exist: theirs may still be under way.
+	// Portions of which no job came are removed by the jobs of which this many younger ones exist, to twice as many: the
+	// uploads of fewer may still be under way.
 	uploadsAtOnce = 1000
 )
 
@@ -104,15 +105,15 @@ func (t *tx) addAgentJob(j *AgentJob) (err error) {
 		}
 	}
 	now := t.s.now()
-	for _, sql := range []string{
-		`delete from agent_files where job in (select id from agent_jobs where account = $1 and created_at < $2 and state >= 2)`,
-		`delete from agent_jobs where account = $1 and created_at < $2 and state >= 2`,
-	} {
+	// Few at a time and by key: a job costs the same however many were kept. The oldest have the lowest ids.
+	const old = `(select o.id from (select id, created_at, state from agent_jobs where account = $1 order by id limit 20) o where o.created_at < $2 and o.state >= 2)`
+	for _, sql := range []string{`delete from agent_files where job in ` + old, `delete from agent_jobs where id in ` + old} {
 		if _, err := t.exec(sql, j.Account, ms(now.Add(-agentJobLife))); err != nil {
 			return err
 		}
 	}
-	if _, err := t.exec(`delete from agent_files where job < $1 and not exists (select 1 from agent_jobs j where j.id = agent_files.job)`, j.ID-uploadsAtOnce); err != nil {
+	if _, err := t.exec(`delete from agent_files where job between $1 and $2 and not exists (select 1 from agent_jobs j where j.id = agent_files.job)`,
+		j.ID-2*uploadsAtOnce, j.ID-uploadsAtOnce); err != nil {
 		return err
 	}
 	if j.Kind == AgentPublish && a.State == waihu.AgentOffline {

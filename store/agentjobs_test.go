@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"waihu"
 )
@@ -248,7 +249,8 @@ func TestExternalIDs(t *testing.T) {
 func TestFindAgents(t *testing.T) {
 	t.Parallel()
 	engines(t, func(t *testing.T, open func(Options) *Store) {
-		w := newWorld(t, open(Options{}))
+		now := time.UnixMilli(1_700_000_000_000)
+		w := newWorld(t, open(Options{Now: func() time.Time { return now }}))
 		for i := range 12 {
 			a := &waihu.AgentSpec{Account: acme, Name: fmt.Sprintf("Agent_%d", i), Brain: waihu.BrainFlow}
 			if i%3 == 0 {
@@ -257,6 +259,8 @@ func TestFindAgents(t *testing.T) {
 			must(t, w.NewAgent(w.ctx, a))
 		}
 		must(t, w.SaveAgent(w.ctx, &waihu.AgentSpec{Account: acme, Name: "100%", Brain: waihu.BrainFlow}))
+		now = now.Add(-time.Hour)
+		must(t, w.SaveAgent(w.ctx, copySource()))
 		must(t, w.NewAgent(w.ctx, &waihu.AgentSpec{Account: stranger, Name: "Agent_99", Brain: waihu.BrainFlow}))
 		online := waihu.AgentOnline
 		llm := func(a *waihu.AgentSpec) bool { return a.Brain == waihu.BrainLLM }
@@ -265,14 +269,16 @@ func TestFindAgents(t *testing.T) {
 			total int
 			want  string
 		}{
-			{AgentFilter{PerPage: 3}, 13, "100% Agent_11 Agent_10"},
-			{AgentFilter{PerPage: 3, Page: 2, Ascending: true}, 13, "Agent_3 Agent_4 Agent_5"},
+			{AgentFilter{PerPage: 3}, 14, "100% Agent_11 Agent_10"},
+			{AgentFilter{PerPage: 3, Page: 2, Ascending: true}, 14, "Agent_2 Agent_3 Agent_4"},
 			{AgentFilter{Name: "agent_1", By: "name", Ascending: true}, 3, "Agent_1 Agent_10 Agent_11"},
 			{AgentFilter{Name: "%"}, 1, "100%"},
-			{AgentFilter{State: &online}, 1, "100%"},
-			{AgentFilter{Match: llm, PerPage: 2}, 4, "Agent_9 Agent_6"},
-			{AgentFilter{Match: llm, PerPage: 2, Page: 9}, 4, ""},
+			{AgentFilter{State: &online}, 2, "100% 回访助手"},
+			{AgentFilter{Match: llm, PerPage: 2}, 5, "Agent_9 Agent_6"},
+			{AgentFilter{Match: llm, PerPage: 2, Page: 9}, 5, ""},
 			{AgentFilter{Name: "nothing"}, 0, ""},
+			{AgentFilter{Door: "keyue"}, 1, "回访助手"},
+			{AgentFilter{Door: "voicefox"}, 0, ""},
 		} {
 			list, total, err := w.FindAgents(w.ctx, acme, c.f)
 			var names []string
@@ -313,6 +319,48 @@ func TestMigrationOfAgents(t *testing.T) {
 		}
 		if err := w.NewAgent(w.ctx, &waihu.AgentSpec{Account: acme, Name: "plain", Brain: waihu.BrainFlow}); !errors.Is(err, waihu.ErrNameTaken) {
 			t.Errorf("a name from before: %v", err)
+		}
+	})
+}
+
+// TestOldAgentJobs: what is long over goes with its files, and so do uploads that broke off.
+func TestOldAgentJobs(t *testing.T) {
+	t.Parallel()
+	engines(t, func(t *testing.T, open func(Options) *Store) {
+		now := time.UnixMilli(1_700_000_000_000)
+		w := newWorld(t, open(Options{Now: func() time.Time { return now }}))
+		must(t, w.SaveAgent(w.ctx, copySource()))
+		job := func() AgentJob {
+			t.Helper()
+			j := AgentJob{Account: acme, Agent: "9001", Kind: AgentImport}
+			must(t, w.AddAgentJob(w.ctx, &j, []byte("x")))
+			return j
+		}
+		done, waits := job(), job()
+		must(t, w.FailAgentJob(w.ctx, done, "no", nil))
+		w.do(func(x *tx) error { // an upload that broke off, and a thousand jobs since
+			if err := x.putFile(500, "file", 0, []byte("x")); err != nil {
+				return err
+			}
+			return x.headAtLeast("agent_jobs", 500+uploadsAtOnce)
+		})
+		now = now.Add(agentJobLife + time.Hour)
+		if job().ID != 500+uploadsAtOnce+1 {
+			t.Error("not the next id")
+		}
+		if _, err := w.AgentJob(w.ctx, acme, done.ID); waihu.ErrorCode(err) != waihu.ENotFound {
+			t.Errorf("a job of long ago: %v", err)
+		}
+		if _, err := w.AgentJob(w.ctx, acme, waits.ID); err != nil {
+			t.Errorf("a job that waits: %v", err)
+		}
+		files := 0
+		must(t, w.read(w.ctx, func(x *tx) error {
+			_, err := x.one(into(&files), `select count(*) from agent_files`)
+			return err
+		}))
+		if files != 2 {
+			t.Errorf("%d files, want those of the two jobs that are left", files)
 		}
 	})
 }
