@@ -41,6 +41,9 @@ func TestCallerNumbersTakeTurns(t *testing.T) {
 	if got != "12312" && got != "23123" && got != "31231" {
 		t.Errorf("turns = %s, want 1, 2, 3 one after the other", got)
 	}
+	if n := callerOf(&trunk, 1, "9"); n != "9" {
+		t.Errorf("the task chose 9 and the call comes from %q", n)
+	}
 	if n := callerOf(&waihu.Trunk{}, 1, ""); n != "" {
 		t.Errorf("a trunk without numbers gave %q", n)
 	}

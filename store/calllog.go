@@ -42,7 +42,7 @@ func (s *Store) CallLog(ctx context.Context, account waihu.AccountID, f CallLogF
 			err := scan(&id, &ref.serial, &ref.id)
 			page[ref] = append(page[ref], []any{id})
 			return err
-		}, `select c.id, t.serial, t.id`+from+q.String()+` order by c.id desc limit `+q.next(1)+` offset `+q.next(2), q.with(limit, offset)...); err != nil {
+		}, `select c.id, t.serial, t.id`+from+q.String()+sqlLogPage(q), q.with(limit, offset)...); err != nil {
 			return err
 		}
 		for ref, ids := range page {
@@ -87,6 +87,10 @@ func (t *tx) callLog(account waihu.AccountID, f *CallLogFilter) (from string, q 
 		err = in(q, `c.agent in (select r.value->>0 from {rows ?})`, f.Agents)
 	}
 	return from + ` where `, q, err
+}
+
+func sqlLogPage(q *query) string {
+	return ` order by c.id desc limit ` + q.next(1) + ` offset ` + q.next(2)
 }
 
 // clockSlack is how far the clock may have been set back between two calls for the later to be found by its time.

@@ -134,6 +134,20 @@ func TestPlans(t *testing.T) {
 		add("calls page from the end", true, sql, args)
 		sql, args = numberQuery(NumberFilter{}, ` and n.seq < %s order by n.seq desc limit %s`)
 		add("numbers page from the end", true, sql, args)
+		for name, f := range map[string]CallLogFilter{"call log": {}, "call log of a task": {Tasks: []int64{ref.serial}}, "call log of an agent": {Agents: []waihu.AgentID{"a1"}},
+			"call log of a phone": {Phone: "13800000001"}} {
+			f.From, f.To = time.Now().Add(-time.Minute), time.Now().Add(time.Hour)
+			if err := w.read(w.ctx, func(x *tx) error {
+				from, q, err := x.callLog(acme, &f)
+				if err == nil {
+					add(name, true, `select c.id, t.serial, t.id`+from+q.String()+sqlLogPage(q), q.with(10, 0))
+					add(name+", counted", true, `select count(*)`+from+q.String(), q.args)
+				}
+				return err
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
 		for _, st := range list {
 			plan := w.explain(st.sql, st.reader, st.args...)
 			for _, line := range plan {
@@ -143,6 +157,7 @@ func TestPlans(t *testing.T) {
 				few := strings.Contains(st.name, "calls by") // sorts the calls of one number
 				// SQLite plans by rules; PostgreSQL by what it has counted, and over a handful of rows any index will do.
 				walks := few && w.d.embedded && strings.Contains(line, "calls_task")
+				few = few || strings.HasPrefix(st.name, "call log") // sorts the ids of one account between two times
 				if bad(line) && !(few && strings.Contains(line, "TEMP B-TREE")) || walks {
 					t.Errorf("%s: %s\nin the plan\n%s", st.name, strings.TrimSpace(line), strings.Join(plan, "\n"))
 				}

@@ -165,7 +165,7 @@ type assistantBody struct {
 	WebsocketToken   *string        `json:"websocketToken"`
 	Welcome          *string        `json:"welcome"`
 	Prompt           *string        `json:"prompt"`
-	Collect          *[]collectWire `json:"collect"`
+	Collect          *[]collectBody `json:"collect"`
 	Knowledge        *string        `json:"knowledge"`
 	HotWords         *[]hotWordWire `json:"hotWords"`
 	LLMID            *number        `json:"llmId"`
@@ -182,6 +182,12 @@ type assistantBody struct {
 
 	ID, ProjectID, VersionID, Version, UsageCount, CreatorID, SpeakerName, ListenerName any
 	CreatedAt, UpdatedAt, Creator, DeletedAt, IDOldVersion                              any
+}
+
+// collectBody is a question. Key (ours) is the variable under which a flow of ours keeps the answer itself.
+type collectBody struct {
+	collectWire
+	Key string `json:"key"`
 }
 
 const maxCollect = 100
@@ -287,7 +293,13 @@ func applyLLM(b *assistantBody, a *waihu.AgentSpec) error {
 			if question == "" {
 				return wrong(fmt.Sprintf("collect[%d].question", i), "a question was expected")
 			}
-			key := keys[question]
+			key := strings.TrimSpace(w.Key)
+			if key != "" && used[key] {
+				return wrong(fmt.Sprintf("collect[%d].key", i), "the key %.60q is another question's", key)
+			}
+			if key == "" {
+				key = keys[question]
+			}
 			for n := i + 1; key == "" || used[key]; n++ {
 				key = fmt.Sprintf("q%d", n)
 			}

@@ -102,7 +102,7 @@ func TestAssistants(t *testing.T) {
 		t.Errorf("%d assistants of %d", n, list.number("total"))
 	}
 	for field, b := range map[string]object{"name": {"name": ""}, "speakerId": {"name": "x", "speakerId": 99}, "listenerId": {"name": "x", "listenerId": 99}, "knowledge": {"name": "x", "knowledge": "KB"},
-		"collect[0].question": {"name": "x", "collect": []object{{"question": " "}}}, "flow.start: no such node": {"name": "坏"}, `unknown field "promt"`: {"name": "x", "promt": "y"},
+		"collect[0].question": {"name": "x", "collect": []object{{"question": " "}}}, "collect[1].key": {"name": "x", "collect": []object{{"question": "a", "key": "k"}, {"question": "b", "key": "k"}}}, "flow.start: no such node": {"name": "坏"}, `unknown field "promt"`: {"name": "x", "promt": "y"},
 		"collect": {"name": "x", "collect": "?"}} {
 		w.bad(w.as(token, "POST", "/openapi/assistants", b), 422, field)
 	}

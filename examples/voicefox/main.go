@@ -101,13 +101,29 @@ type event struct {
 		TaskID    int64             `json:"task_id"`
 		Reason    string            `json:"hangup_reason"`
 		Extra     map[string]string `json:"extra"`
-		Progress  struct {
+		Targets   []target          `json:"collect_targets"`
+		Overview  []struct {
+			Question string `json:"question"`
+			Results  []struct {
+				Result  string `json:"result"`
+				Total   int    `json:"total"`
+				Percent string `json:"percent"`
+			} `json:"results"`
+		} `json:"task_overview"`
+		Progress struct {
 			Total    int `json:"total_num"`
 			Called   int `json:"called_num"`
 			Answered int `json:"called_answered_num"`
 			Pending  int `json:"pending_num"`
 		} `json:"task_progress"`
 	} `json:"event_data"`
+}
+
+// target is what a call gave to one of the assistant's questions.
+type target struct {
+	Question string `json:"question"`
+	Hit      bool   `json:"hit"`
+	Result   string `json:"result"`
 }
 
 const webhookSecret = "Bearer receiver"
@@ -163,11 +179,12 @@ func (c *client) campaign(ctx context.Context, numbers int) error {
 		ID        int64 `json:"id"`
 		VersionID int64 `json:"versionId"`
 	}
-	if err := c.do(ctx, "POST", "/openapi/assistants", object{"name": "满意度回访", "scene": "outbound_collect", "welcome": "您好，{{name|您}}，请问昨天的服务满意吗？满意请按一。",
-		"intents": object{"yes": object{"any": []string{"满意", "可以"}, "dtmf": "1"}},
+	if err := c.do(ctx, "POST", "/openapi/assistants", object{"name": "收货回访", "scene": "outbound_collect", "welcome": "{{name|您}}好，请问货物完好吗？",
+		"intents": object{"fine": object{"any": []string{"完好", "没问题"}, "dtmf": "1"}},
+		"collect": []object{{"question": "货物是否完好", "answers": []string{"完好", "破损"}, "key": "goods"}},
 		"flow": object{"start": "ask", "nodes": object{
-			"ask": object{"branches": []object{{"on": "yes", "tag": "满意", "go": "bye"}}, "else": object{"times": 1, "say": "不好意思没听清，满意请按一。", "then": "bye"}},
-			"bye": object{"say": "感谢您的接听，再见。", "do": []string{"hangup"}}}}}, &assistant); err != nil {
+			"ask": object{"branches": []object{{"on": "fine", "tag": "完好", "do": []object{{"set": object{"goods": "完好"}}}, "go": "bye"}}, "else": object{"times": 1, "say": "没听清，完好请按一。", "then": "bye"}},
+			"bye": object{"say": "再见。", "do": []string{"hangup"}}}}}, &assistant); err != nil {
 		return err
 	}
 	var k task
@@ -188,7 +205,7 @@ func (c *client) campaign(ctx context.Context, numbers int) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(c.out, "%s: %d %% of %d numbers, %d calls were told of\n", k.Status, k.Progress, k.Total, hangups)
+	fmt.Fprintf(c.out, "%s: %d %% of %d numbers, %d calls were told of, collection rate %d %%\n%s\n", k.Status, k.Progress, k.Total, hangups, k.CollectionRate, k.Summary)
 	if err := c.read(ctx, k.ID); err != nil {
 		return err
 	}
@@ -230,7 +247,7 @@ func (c *client) importFile(ctx context.Context, own string, numbers int) error 
 func (c *client) follow(ctx context.Context, own string, k *task, events <-chan event) (hangups int, err error) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	seen := map[string]bool{}
+	seen, collected := map[string]bool{}, map[string][]target{}
 	for {
 		select {
 		case <-ctx.Done():
@@ -246,9 +263,21 @@ func (c *client) follow(ctx context.Context, own string, k *task, events <-chan 
 				return 0, fmt.Errorf("session %s came without its order", e.Data.SessionID)
 			case e.Name == "task.call.hangup":
 				seen[e.Data.SessionID] = true // at least once: the same may come again
+			case e.Name == "task.call.collect":
+				collected[e.Data.SessionID] = e.Data.Targets
 			case e.Name == "task.end":
 				if e.Data.Progress.Pending != 0 || e.Data.Progress.Called != len(seen) {
 					return 0, fmt.Errorf("the end tells of %+v after %d calls", e.Data.Progress, len(seen))
+				}
+				hits := 0
+				for _, targets := range collected {
+					if len(targets) == 1 && targets[0].Hit {
+						hits++
+					}
+				}
+				fmt.Fprintf(c.out, "%d calls were analysed, %d gave an answer\n", len(collected), hits)
+				for _, o := range e.Data.Overview {
+					fmt.Fprintf(c.out, "%s: %v\n", o.Question, o.Results)
 				}
 				return len(seen), c.do(ctx, "GET", own, nil, k)
 			}
