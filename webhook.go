@@ -30,6 +30,10 @@ type Endpoint struct {
 // DoorNative is the door of our own API and of our own shape of callbacks.
 const DoorNative = "native"
 
+// EventKinds are all kinds of events that are stored, in the order in which a task meets them.
+var EventKinds = []EventKind{EventTaskStarted, EventNumbersAdded, EventCallEnded, EventCallReviewed, EventNumberDone, EventNumbersRemoved, EventTaskStopped, EventTaskFinished,
+	EventRunEnded, EventRunReviewed, EventLineDown, EventLineUp, EventBatchDone}
+
 // Payload is one POST to an endpoint.
 type Payload struct {
 	Body        []byte // nil: there is nothing to send

@@ -202,16 +202,20 @@ func (c *request) accept() error {
 	return err
 }
 
-// maxBody bounds a request's JSON.
-const maxBody = 1 << 20
+// Bounds of a request's JSON and of the time that it may take to come.
+const (
+	maxBody     = 1 << 20
+	readTimeout = 30 * time.Second
+)
 
 // read decodes the body into v: one JSON document without unknown fields.
 func (c *request) read(v any) error {
+	_ = http.NewResponseController(c.w).SetReadDeadline(time.Now().Add(readTimeout)) // a writer that knows no deadlines has no connection
 	raw, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, maxBody))
 	if err != nil {
 		var large *http.MaxBytesError
 		if errors.As(err, &large) {
-			return waihu.Errorf(waihu.ELimit, "the body is larger than %d bytes", large.Limit)
+			return waihu.Errorf(waihu.EInvalid, "the body is larger than %d bytes", large.Limit)
 		}
 		return waihu.Errorf(waihu.EInvalid, "the body could not be read")
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -94,7 +95,7 @@ func (t *tx) putEndpoint(e *waihu.Endpoint, from int64) error {
 			return err
 		}
 		if n >= maxEndpoints {
-			return waihu.Errorf(waihu.ELimit, "the account has %d endpoints already: remove one first", n)
+			return conflict(nil, "the account has %d endpoints already: remove one first", n)
 		}
 	}
 	authorization, err := t.sealOptional(endpointSecret(e.ID, "authorization"), e.Authorization)
@@ -155,8 +156,8 @@ func checkEndpoint(e *waihu.Endpoint) error {
 		return waihu.FieldErrorf("remark", "at most 1000 letters and 100 kinds were expected")
 	}
 	for i, k := range e.Kinds {
-		if k == "" || len(k) > 100 {
-			return waihu.FieldErrorf(fmt.Sprintf("kinds[%d]", i), "the kind of an event such as call.ended was expected")
+		if !slices.Contains(waihu.EventKinds, k) {
+			return waihu.FieldErrorf(fmt.Sprintf("kinds[%d]", i), "%q is not a kind of event: one of %v was expected", k, waihu.EventKinds)
 		}
 	}
 	if e.Secret != "" {

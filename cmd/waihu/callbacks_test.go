@@ -2,9 +2,11 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -182,6 +184,44 @@ func TestCallbacks(t *testing.T) {
 	for _, secret := range []string{"hush", "9990000", "whsec"} {
 		if strings.Contains(s.log.String(), secret) {
 			t.Errorf("the log holds %q", secret)
+		}
+	}
+}
+
+// TestCallbacksOnPostgres: of two servers on one database one delivers; when it ends the other goes on, and nothing is told twice.
+func TestCallbacksOnPostgres(t *testing.T) {
+	t.Parallel()
+	dsn := privatePostgres(t)
+	shared := []string{"--database", dsn, "--key-file", filepath.Join(t.TempDir(), "key")}
+	serve := append([]string{"--callback-allow", "127.0.0.0/8"}, shared...)
+	at := func(data string, args ...string) []string { return append(append(args, "--data", data), shared...) }
+	first := startServe(t, t.TempDir(), serve...)
+	m := regexp.MustCompile(`account (\S+) with token`).FindStringSubmatch(first.out.String())
+	if m == nil {
+		t.Fatalf("no account was made: %s", first.out.String())
+	}
+	second := startServe(t, t.TempDir(), serve...)
+	r := newTold(t)
+	third := t.TempDir()
+	expect(t, 0, "created", at(third, "apply", writeFile(t, dayResources))...)
+	expect(t, 0, "signed with", at(third, "webhook", "add", m[1], r.server.URL)...)
+	add := func(n int) {
+		t.Helper()
+		for i := range n {
+			expect(t, 0, "1 numbers imported", at(third, "import", "day", writeFile(t, fmt.Sprintf("+9990%03d%04d\n", r.count(""), i)))...)
+		}
+	}
+	add(5) // by a process that delivers nothing: found by looking
+	eventually(t, 30*time.Second, "five events are told", func() bool { return r.count("") >= 5 })
+	first.stop(t)
+	add(3)
+	eventually(t, 30*time.Second, "the second goes on", func() bool { return r.count("") >= 8 })
+	second.stop(t)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i, e := range r.list {
+		if e.Data.N != int64(i+1) || e.Type != "numbers.added" {
+			t.Errorf("delivery %d is event %d, %s", i+1, e.Data.N, e.Type)
 		}
 	}
 }
