@@ -46,7 +46,7 @@ type dial struct {
 }
 
 const campaignResources = `accounts:
-  - {id: 5832d184-dd53-42a0-8ace-0bf8d660f4cc, name: test, tokens: [{name: t, token: test-token}]}
+  - {id: 5832d184-dd53-42a0-8ace-0bf8d660f4cc, name: test, tokens: [{name: t, token: test-token}], aiob: {access_key: test-access-key, secret_key: test-secret-of-aiob}}
 calling_hours:
   - {id: 1, name: office, default: true, weekly: {mon: &o ["09:00-12:00", "14:00-18:00"], tue: *o, wed: *o, thu: *o, fri: *o}}
   - {id: 5, name: all day, weekly: {all: ["00:00-24:00"]}}

@@ -16,13 +16,15 @@ import (
 	"time"
 
 	"waihu"
+	"waihu/keyue"
 	"waihu/voicefox"
 )
 
-// fox is the VoiceFox door of a campaign under virtual time.
+// fox is the VoiceFox door of a campaign under virtual time, with AIOB beside it.
 type fox struct {
 	*campaign
-	door http.Handler
+	door, aiob http.Handler
+	token      string // of AIOB
 }
 
 // foxTask is what a task detail shows of its state.
@@ -34,7 +36,10 @@ type foxTask struct {
 }
 
 func (c *campaign) fox() *fox {
-	return &fox{c, voicefox.New(voicefox.Options{Store: c.store, Log: newLog(testLog{c.T}, "error")})}
+	log := newLog(testLog{c.T}, "error")
+	f := &fox{campaign: c, door: voicefox.New(voicefox.Options{Store: c.store, Log: log}), aiob: keyue.New(keyue.Options{Store: c.store, Log: log})}
+	f.token = f.login()
+	return f
 }
 
 // send asks the door; body is a text, or what JSON makes of it.
@@ -94,14 +99,14 @@ func (f *fox) make(caller int64, n int, option object) foxTask {
 	}
 	var k foxTask
 	f.ok("POST", "/openapi/tasks", object{"name": "回访", "assistantId": 10, "option": o}, &k)
-	f.sees(k.ID, "pending", 0, 1)
+	f.sees(k.ID, "pending", 0, 1, 1)
 	if n > 0 {
 		var rows strings.Builder
 		for i := range n {
 			fmt.Fprintln(&rows, 13700000000+int(k.ID)*1000+i)
 		}
 		f.ok("POST", fmt.Sprintf("/openapi/tasks/%d/numbers", k.ID), rows.String(), nil)
-		f.sees(k.ID, "pending", 0, 1)
+		f.sees(k.ID, "pending", 0, 1, 1)
 	}
 	return k
 }
@@ -115,8 +120,9 @@ func (f *fox) word(id int64) string {
 	return string(k.ID)
 }
 
-// sees holds a task's state as both doors show it: VoiceFox's word with progress, and 云蝠's number (1 stopped, 2 calls in progress, 3 waiting).
-func (f *fox) sees(id int64, status string, progress, yunfu int) {
+// sees holds a task's state as the doors show it: VoiceFox's word with progress, 云蝠's number (1 stopped, 2 calls in progress,
+// 3 waiting) and AIOB's (1 waiting, 2 running, 3 paused, 4 finished).
+func (f *fox) sees(id int64, status string, progress, yunfu, aiob int) {
 	f.Helper()
 	var k foxTask
 	f.ok("GET", fmt.Sprintf("/openapi/tasks/%d", id), nil, &k)
@@ -126,9 +132,12 @@ func (f *fox) sees(id int64, status string, progress, yunfu int) {
 	if n := f.status(f.word(id)); n != yunfu {
 		f.Errorf("云蝠 shows task %d (%s) as %d, want %d", id, status, n, yunfu)
 	}
+	if n := f.aiobState(id); n != aiob {
+		f.Errorf("AIOB shows task %d (%s) as %d, want %d", id, status, n, aiob)
+	}
 }
 
-// TestStatusWalk reaches each of VoiceFox's six states by a real run and looks at it through both doors.
+// TestStatusWalk reaches each of VoiceFox's six states by a real run and looks at it through the other doors too; then it does the same with tasks of theirs.
 func TestStatusWalk(t *testing.T) {
 	inBubble(t, func(c *campaign) {
 		f := c.fox()
@@ -139,15 +148,15 @@ func TestStatusWalk(t *testing.T) {
 		windows := object{"startTime": [][]string{{"09:00", "10:00"}, {"14:00", "18:00"}}}
 		whole := f.make(two, 9, windows)
 		f.ok("POST", fmt.Sprintf("/openapi/tasks/%d/start", whole.ID), nil, nil)
-		f.sees(whole.ID, "pending", 0, 3)
+		f.sees(whole.ID, "pending", 0, 3, 2)
 		c.after(time.Until(clock(1, 9, 5)))
-		f.sees(whole.ID, "running", 0, 2)
+		f.sees(whole.ID, "running", 0, 2, 2)
 		c.after(time.Until(clock(1, 12, 0))) // six were called from 9 to 10
-		f.sees(whole.ID, "running", 66, 3)
+		f.sees(whole.ID, "running", 66, 3, 2)
 		c.after(time.Until(clock(1, 14, 30)))
-		f.sees(whole.ID, "running", 88, 2)
+		f.sees(whole.ID, "running", 88, 2, 2)
 		c.after(time.Until(clock(1, 15, 0)))
-		f.sees(whole.ID, "done", 100, 1)
+		f.sees(whole.ID, "done", 100, 1, 4)
 		if r := c.run(f.word(whole.ID)); r.Reason != waihu.RunDone || r.State != waihu.RunEnded {
 			t.Errorf("the finished task's run is %+v", r)
 		}
@@ -163,15 +172,15 @@ func TestStatusWalk(t *testing.T) {
 			k := f.make(two, 5, nil)
 			c.start(f.word(k.ID)) // started at the other door
 			c.after(time.Minute)
-			f.sees(k.ID, "running", 0, 2)
+			f.sees(k.ID, "running", 0, 2, 2)
 			stop(k.ID)
-			f.sees(k.ID, "stop.operate", 0, 1)
+			f.sees(k.ID, "stop.operate", 0, 1, 3)
 			c.after(time.Hour)
-			f.sees(k.ID, "stop.operate", 40, 1)
+			f.sees(k.ID, "stop.operate", 40, 1, 3)
 			f.ok("POST", fmt.Sprintf("/openapi/tasks/%d/resume", k.ID), nil, nil)
-			f.sees(k.ID, "running", 40, 2)
+			f.sees(k.ID, "running", 40, 2, 2)
 			c.after(time.Hour)
-			f.sees(k.ID, "done", 100, 1)
+			f.sees(k.ID, "done", 100, 1, 4)
 		}
 
 		// The schedule runs out with numbers left.
@@ -179,11 +188,11 @@ func TestStatusWalk(t *testing.T) {
 		k := f.make(two, 50, object{"startDate": today.Format(time.DateOnly), "taskTimeType": "onetime", "startTime": [][]string{{"00:00", today.Add(30 * time.Minute).Format("15:04")}}})
 		f.ok("POST", fmt.Sprintf("/openapi/tasks/%d/start", k.ID), nil, nil)
 		c.after(time.Second)
-		f.sees(k.ID, "running", 0, 2)
+		f.sees(k.ID, "running", 0, 2, 2)
 		c.after(31 * time.Minute)
-		f.sees(k.ID, "stop.timeout", 4, 1) // two are finished, two go on
+		f.sees(k.ID, "stop.timeout", 4, 1, 4) // two are finished, two go on
 		c.after(time.Hour)
-		f.sees(k.ID, "stop.timeout", 8, 1)
+		f.sees(k.ID, "stop.timeout", 8, 1, 4)
 		if status, said := f.send("POST", fmt.Sprintf("/openapi/tasks/%d/resume", k.ID), nil, nil); status != http.StatusConflict {
 			t.Errorf("a task whose schedule is over is started: %d %s", status, said)
 		}
@@ -193,15 +202,15 @@ func TestStatusWalk(t *testing.T) {
 		k = f.make(dying, 50, nil)
 		f.ok("POST", fmt.Sprintf("/openapi/tasks/%d/start", k.ID), nil, nil)
 		c.after(10 * time.Minute)
-		f.sees(k.ID, "running", 0, 2)
+		f.sees(k.ID, "running", 0, 2, 2)
 		c.after(time.Hour)
-		f.sees(k.ID, "stop.abnormal", 8, 1)
+		f.sees(k.ID, "stop.abnormal", 8, 1, 3)
 		c.ends(time.Second, waihu.CarrierFault)
 		bad := f.line("bad", 2, time.Time{})
 		k = f.make(bad, 50, nil)
 		f.ok("POST", fmt.Sprintf("/openapi/tasks/%d/start", k.ID), nil, nil)
 		c.after(time.Minute)
-		f.sees(k.ID, "stop.abnormal", 0, 1)
+		f.sees(k.ID, "stop.abnormal", 0, 1, 3)
 		if r := c.run(f.word(k.ID)); r.Reason != waihu.RunAbnormal || !strings.Contains(r.Detail, "bad") {
 			t.Errorf("the run without a line is %+v", r)
 		}
@@ -212,18 +221,20 @@ func TestStatusWalk(t *testing.T) {
 		list := struct{ Items []foxTask }{}
 		f.ok("GET", "/openapi/tasks?pageSize=1", nil, &list)
 		id := list.Items[0].ID
-		f.sees(id, "pending", 0, 1)
+		f.sees(id, "pending", 0, 1, 1)
 		c.start(other)
 		c.after(time.Second)
-		f.sees(id, "running", 0, 2)
+		f.sees(id, "running", 0, 2, 2)
 		c.after(time.Hour)
-		f.sees(id, "done", 100, 3)
+		f.sees(id, "done", 100, 3, 2)
 		c.numbers(other, 100, 2)
-		f.sees(id, "running", 60, 2)
+		f.sees(id, "running", 60, 2, 2)
 		c.after(time.Hour)
-		f.sees(id, "done", 100, 3)
+		f.sees(id, "done", 100, 3, 2)
 		c.stop(other)
-		f.sees(id, "done", 100, 1)
+		f.sees(id, "done", 100, 1, 3) // AIOB shows who stopped it
+
+		f.walkAIOB()
 	})
 }
 
