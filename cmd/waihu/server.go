@@ -345,7 +345,7 @@ func (s *server) run(ctx context.Context, signals <-chan os.Signal) error {
 	}
 	asked, stopAsked := context.WithCancel(work) // what the command line asked for
 	defer stopAsked()
-	front := &http.Server{Handler: s.handler(), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout}
+	front := &http.Server{Handler: lingering(s.handler()), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout}
 	admin := &http.Server{Handler: drained(adminHandler(s.operations())), ReadHeaderTimeout: headerTimeout, BaseContext: func(net.Listener) context.Context { return asked }}
 	serveHTTP := func(h *http.Server, l net.Listener) {
 		rooms.Go(func() {
