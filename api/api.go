@@ -108,7 +108,7 @@ func (s *server) routes() []route {
 	for _, some := range [][]route{s.documentRoutes(), s.eventRoutes(), s.endpointRoutes()} {
 		list = append(list, some...)
 	}
-	return list
+	return append(list, s.suppressionRoutes()...)
 }
 
 // written is the answer of a handler that has written to the client itself.

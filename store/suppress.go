@@ -22,6 +22,22 @@ func (s *Store) Suppress(ctx context.Context, account waihu.AccountID, phone wai
 	})
 }
 
+// SuppressAll is Suppress for many numbers of one reason: all of them or none.
+func (s *Store) SuppressAll(ctx context.Context, account waihu.AccountID, phones []waihu.PhoneNumber, reason string) error {
+	rows := make([][]any, 0, len(phones))
+	seen := map[waihu.PhoneNumber]bool{}
+	for _, p := range phones {
+		if p == "" {
+			return waihu.FieldErrorf("phones", "a phone number was expected")
+		}
+		if !seen[p] {
+			seen[p] = true
+			rows = append(rows, []any{account, string(p), ms(s.now()), reason, int64(0)})
+		}
+	}
+	return s.update(ctx, normal, func(t *tx) error { return t.suppress(rows) })
+}
+
 // suppress writes rows of account, phone, since, reason, call, each with its keyed hash, which stays when the number is erased.
 func (t *tx) suppress(list [][]any) error {
 	if len(list) == 0 {
