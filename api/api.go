@@ -44,6 +44,15 @@ type Options struct {
 	Now   func() time.Time           // default time.Now
 	// PerSecond is how many requests a second one token may make; 0: no limit.
 	PerSecond int
+
+	// Recordings opens recordings; nil: there are none. Remove removes the file of one whose number is erased; nil: a job does.
+	Recordings waihu.OpenRecording
+	Remove     func(context.Context, store.RecordingRow) error
+	// What keeps numbers from being called now: the calling hours of a task at a moment and when they change next, the
+	// state of lines, and why nothing is dialled at all. Nil: not looked at.
+	Window   func(t *waihu.Task, at time.Time) (open bool, next time.Time)
+	Lines    func() map[waihu.LineID]waihu.LineState
+	NotReady func(context.Context) string
 }
 
 type server struct {
@@ -51,6 +60,8 @@ type server struct {
 	mux   *http.ServeMux
 	limit waihu.Limiter
 	doc   []byte
+
+	exports counter
 }
 
 // New serves every route below Prefix; whatever else it is asked for is a 404 in JSON.
@@ -105,7 +116,7 @@ type route struct {
 // routes are all of them. Each file of handlers adds its own.
 func (s *server) routes() []route {
 	var list []route
-	for _, some := range [][]route{s.documentRoutes(), s.eventRoutes(), s.endpointRoutes()} {
+	for _, some := range [][]route{s.documentRoutes(), s.eventRoutes(), s.endpointRoutes(), s.exportRoutes(), s.recordingRoutes(), s.funnelRoutes()} {
 		list = append(list, some...)
 	}
 	return append(list, s.suppressionRoutes()...)

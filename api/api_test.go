@@ -21,18 +21,20 @@ type world struct {
 	testing.TB
 	*store.Store
 	url  string
+	dir  string // of the ledger
 	task waihu.TaskID
 }
 
 // newWorld serves three accounts: main with its sub, and other; each has a token of its name.
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	s, err := store.Open(t.Context(), store.Options{Dir: t.TempDir(), Key: make([]byte, 32)})
+	dir := t.TempDir()
+	s, err := store.Open(t.Context(), store.Options{Dir: dir, Key: make([]byte, 32)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	w := &world{TB: t, Store: s}
+	w := &world{TB: t, Store: s, dir: dir}
 	for _, a := range []waihu.Account{{ID: "main", Name: "main"}, {ID: "sub", Parent: "main", Name: "sub"}, {ID: "other", Name: "other"}} {
 		w.must(s.UpsertAccount(t.Context(), a))
 		w.must(s.AddToken(t.Context(), store.Token{Account: a.ID, Name: "t"}, string(a.ID)))

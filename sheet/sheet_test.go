@@ -285,7 +285,7 @@ func TestXLSXWriterBeginsAnotherSheet(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := w.Write([]string{strings.Repeat("长", maxCellRunes+1)}); err == nil {
+	if err := w.Write([]string{strings.Repeat("长", MaxCell+1)}); err == nil {
 		t.Error("a cell beyond Excel's limit was taken")
 	}
 	if err := w.Close(); err != nil {

@@ -2,12 +2,9 @@ package sheet
 
 import (
 	"bufio"
-	"fmt"
 	"io"
 	"strings"
 	"unicode/utf8"
-
-	"github.com/xuri/excelize/v2"
 )
 
 // Writer takes rows. Close finishes the file, it does not close the destination.
@@ -74,90 +71,4 @@ func plainNumber(s string) bool {
 	s = strings.TrimLeft(s[:1], "+-") + s[1:]
 	whole, frac, dot := strings.Cut(s, ".")
 	return digits(whole) && (!dot || digits(frac))
-}
-
-// Excel's own limits.
-const (
-	maxSheetRows = 1 << 20
-	maxCellRunes = 32767
-)
-
-// NewXLSXWriter writes a workbook of text cells. Its first row is the heading and is repeated on the
-// further worksheets that begin when one is full. Rows wait in temporary files until Close, because a
-// workbook is a zip archive.
-func NewXLSXWriter(w io.Writer) (Writer, error) {
-	x := &xlsxWriter{w: w, f: excelize.NewFile(), limit: maxSheetRows}
-	if err := x.sheet("Sheet1"); err != nil {
-		return nil, err
-	}
-	return x, nil
-}
-
-type xlsxWriter struct {
-	w      io.Writer
-	f      *excelize.File
-	s      *excelize.StreamWriter
-	limit  int // rows of a worksheet
-	row    int // rows written on this worksheet
-	sheets int
-	head   []any
-}
-
-func (x *xlsxWriter) sheet(name string) (err error) {
-	if x.s, err = x.f.NewStreamWriter(name); err != nil {
-		return fmt.Errorf("begin worksheet %s: %w", name, err)
-	}
-	x.sheets++
-	x.row = 0
-	return nil
-}
-
-func (x *xlsxWriter) Write(cells []string) error {
-	row := make([]any, len(cells))
-	for i, cell := range cells {
-		if utf8.RuneCountInString(cell) > maxCellRunes {
-			return fmt.Errorf("row %d: a cell has more than the %d characters that a workbook allows", x.row+1, maxCellRunes)
-		}
-		row[i] = strings.ToValidUTF8(cell, "\ufffd")
-	}
-	if x.row == x.limit {
-		if err := x.s.Flush(); err != nil {
-			return fmt.Errorf("finish a worksheet: %w", err)
-		}
-		name := fmt.Sprintf("Sheet%d", x.sheets+1)
-		if _, err := x.f.NewSheet(name); err != nil {
-			return fmt.Errorf("add worksheet %s: %w", name, err)
-		}
-		if err := x.sheet(name); err != nil {
-			return err
-		}
-		if err := x.put(x.head); err != nil {
-			return err
-		}
-	}
-	if x.head == nil {
-		x.head = row
-	}
-	return x.put(row)
-}
-
-func (x *xlsxWriter) put(row []any) error {
-	x.row++
-	cell, err := excelize.CoordinatesToCellName(1, x.row)
-	if err != nil {
-		return err
-	}
-	return x.s.SetRow(cell, row)
-}
-
-// Close writes the workbook to its destination and removes the temporary files.
-func (x *xlsxWriter) Close() error {
-	err := x.s.Flush()
-	if err == nil {
-		_, err = x.f.WriteTo(x.w)
-	}
-	if e := x.f.Close(); err == nil {
-		err = e
-	}
-	return err
 }

@@ -45,7 +45,7 @@ const (
 	cutPause = 50 * time.Millisecond
 )
 
-var errLogStays = errors.New("the write-ahead log could not be cut because readers hold old states: run the erasure again")
+var errLogStays = waihu.Errorf(waihu.EUnavailable, "the rows are erased, but the database's write-ahead log could not be cut because readers hold old states: erase once more")
 
 // cutLog copies the whole log into the database and cuts it to nothing. It waits for readers without holding the writer up.
 func (s *Store) cutLog(ctx context.Context) error {

@@ -14,6 +14,7 @@ import (
 	"waihu/api"
 	"waihu/egress"
 	"waihu/keyue"
+	"waihu/schedule"
 	"waihu/voicefox"
 	"waihu/webhook"
 	"waihu/yunfu"
@@ -92,5 +93,6 @@ func (s *server) newDeliverer() *webhook.Deliverer {
 
 // native joins the native API with the rest.
 func (s *server) native() api.Options {
-	return api.Options{Store: s.store, Doors: slices.Sorted(maps.Keys(s.shapes())), URL: s.out.CheckURL, PerSecond: s.cfg.PerSecond, Log: s.log}
+	return api.Options{Store: s.store, Doors: slices.Sorted(maps.Keys(s.shapes())), URL: s.out.CheckURL, PerSecond: s.cfg.PerSecond, Log: s.log,
+		Recordings: s.records.Open, Remove: s.records.Remove, Window: schedule.Open, Lines: s.lines.Lines, NotReady: s.notReady}
 }

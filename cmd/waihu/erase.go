@@ -62,9 +62,10 @@ func settingSecret(setting, ref string, env func(string) (string, bool)) (string
 	return "", fmt.Errorf("%s: env:NAME or file:PATH was expected", setting)
 }
 
-// privacyOperations are those that erase; compact cleans the journal of dialogs.
+// privacyOperations are those that hand out and erase what calls have left; compact cleans the journal of dialogs.
 func privacyOperations(st *store.Store, rec *wrapup.Recordings, compact func() error) map[string]operation {
 	return map[string]operation{
+		"export": exportOperation(st),
 		"erase": func(ctx context.Context, q url.Values, _ io.Reader, tell func(message)) error {
 			phone, err := waihu.ParsePhone(q.Get("number"))
 			if err != nil {

@@ -210,6 +210,13 @@ func findTask(ctx context.Context, st *store.Store, id waihu.TaskID) (waihu.Task
 	if err != nil {
 		return waihu.Task{}, err
 	}
+	for _, a := range accounts { // and those of sub-accounts
+		subs, err := st.SubAccounts(ctx, a.ID)
+		if err != nil {
+			return waihu.Task{}, err
+		}
+		accounts = append(accounts, subs...)
+	}
 	for _, a := range accounts {
 		switch task, err := st.Task(ctx, a.ID, id); waihu.ErrorCode(err) {
 		case "":

@@ -54,6 +54,8 @@ func commands() []command {
 			"The first row names the columns (phone, 号码, 手机号, ...; others become variables), or is a number itself.\nRefused rows are listed with their line. Ctrl-C stops after what is committed and says how far it got;\nimporting the same file again adds what is missing. " + anywhere, runImport},
 		{"trunk", "check LINE", "say in words what stands between this server and a trunk",
 			"Asks a running server to try name, port, OPTIONS, registration and, with --call, a call with sound both ways.", runTrunk},
+		{"export", "TASK FILE", "write a task's numbers or calls into a CSV or XLSX file",
+			"The ending of FILE says which. The file is made where the server runs, and appears only when it is whole. " + anywhere, runExport},
 		{"erase", "NUMBER", "erase a phone number and all that is known of it",
 			"Empties the number's rows in every task, removes transcripts, reviews, recordings and customers, overwrites the number in jobs,\nbatches and wherever else it stands, in whatever form it was written, and says what it found. A suppressed number stays suppressed,\nas a keyed hash. " + anywhere, runErase},
 		{"regrade", "TASK", "check a task's answered calls again, with its agents' newest versions",
