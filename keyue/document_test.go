@@ -1,9 +1,12 @@
 package keyue
 
 import (
+	"archive/zip"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"mime/multipart"
 	"net/http/httptest"
 	"net/url"
@@ -55,6 +58,39 @@ func xlsx(t *testing.T, rows ...[]string) []byte {
 	return b.Bytes()
 }
 
+// docx is an archive with one part.
+func docx(t testing.TB, name, text string) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	z := zip.NewWriter(&b)
+	w, err := z.Create(name)
+	if err == nil {
+		_, err = io.WriteString(w, text)
+	}
+	if err := errors.Join(err, z.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+const wordText = `<?xml version="1.0" encoding="UTF-8"?><w:document xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"><w:body>
+<w:p><w:pPr><w:pStyle w:val="Heading1"/></w:pPr><w:r><w:t>退货</w:t></w:r></w:p>
+<w:p><w:r><w:t xml:space="preserve">七天内</w:t></w:r><w:r><w:t>可退&amp;换。</w:t></w:r><w:del><w:r><w:delText>不退</w:delText></w:r></w:del></w:p>
+<w:p><w:pPr><w:outlineLvl w:val="0"/></w:pPr><w:r><w:t>发货</w:t></w:r></w:p>
+<w:tbl><w:tr><w:tc><w:p><w:r><w:t>城市</w:t></w:r></w:p></w:tc><w:tc><w:p><w:r><w:t>天数</w:t></w:r></w:p></w:tc></w:tr></w:tbl>
+<w:p><w:r><w:t>当天</w:t><w:tab/><w:t>发货</w:t><w:br/><w:t>。</w:t></w:r></w:p></w:body></w:document>`
+
+func TestReadDocx(t *testing.T) {
+	t.Parallel()
+	text, err := readDocx(docx(t, "word/document.xml", wordText), maxUnpack)
+	if want := "\n# 退货\n七天内可退&换。\n\n# 发货\n城市 天数 \n当天 发货\n。\n"; err != nil || text != want {
+		t.Errorf("%q, want %q: %v", text, want, err)
+	}
+	if _, err := readDocx(docx(t, "word/document.xml", "<a>"+strings.Repeat(" ", 1000)+"</a>"), 1000); err == nil || !strings.Contains(err.Error(), "too long") {
+		t.Errorf("a bomb: %v", err)
+	}
+}
+
 // TestDocuments: each format that can be read becomes knowledge, with a report; the file and the report can be fetched.
 func TestDocuments(t *testing.T) {
 	t.Parallel()
@@ -79,6 +115,7 @@ func TestDocuments(t *testing.T) {
 		{"faq.csv", []byte("退货期限,七天\n"), "", "", 0, 1, 0, "How long?"},
 		{"手册.md", []byte("# 售后\n\n七天内可退。\n\n# 发货\n当天发货。\n"), `{"split_by":"wrap","chunk_size":200,"overlap_proportion":0,"pre_handle_text":true}`, "", 2, 0, 0, "发货"},
 		{"plain.txt", []byte("第一段。\n第二段。"), "", "application/json", 1, 0, 0, "第一段。"},
+		{"制度.docx", docx(t, "word/document.xml", wordText), `{"split_by":"wrap"}`, "", 2, 0, 0, "发货"},
 		{"gbk.txt", gbkText, "", "", 1, 0, 0, "国标编码的文字"},
 		{"utf16.txt", []byte("\xff\xfe\x00\x4e\x8c\x4e"), "", "", 1, 0, 0, "一二"},
 		{"typed.txt", []byte("另一段"), "", "application/json; boundary=BOUNDARY", 1, 0, 0, "另一段"},
@@ -137,8 +174,9 @@ func TestRefusedDocuments(t *testing.T) {
 		code               int
 		parts              string
 	}{
-		{"a.pdf", "%PDF-1.7", "", importError, "txt、md、csv 或 xlsx"},
-		{"a.docx", "PK\x03\x04", "", importError, ".docx"},
+		{"a.pdf", "%PDF-1.7", "", importError, "txt、md、docx、csv 或 xlsx"},
+		{"a.docx", "text", "", importError, "docx"},
+		{"a.doc", "\xd0\xcf\x11\xe0", "", importError, "不支持 .doc"},
 		{"a", "text", "", importError, "扩展名"},
 		{"a.xlsx", "text", "", importError, "xlsx"},
 		{"a.txt", "PK\x03\x04", "", importError, "不是文本"},
@@ -159,7 +197,7 @@ func TestRefusedDocuments(t *testing.T) {
 		t.Errorf("begun: %s", r.raw)
 	}
 	// What only the work finds out.
-	for name, file := range map[string]string{"a.xlsx": "PK\x03\x04 no zip", "a.txt": "\x00\x01\x02", "b.csv": "\n\n", "c.txt": " \n"} {
+	for name, file := range map[string]string{"a.xlsx": "PK\x03\x04 no zip", "a.docx": "PK\x03\x04 no zip", "b.docx": string(docx(t, "word/other.xml", "")), "c.docx": string(docx(t, "word/document.xml", "<a>")), "a.txt": "\x00\x01\x02", "b.csv": "\n\n", "c.txt": " \n"} {
 		done := w.finish(w.upload(page, name, []byte(file), "", "", "Agentid", "123"))
 		why, _ := done["errorMsg"].(string)
 		if done["taskStatus"] != json.Number("3") || !strings.Contains(why, name) {
@@ -208,6 +246,7 @@ func TestSplitText(t *testing.T) {
 func FuzzDocument(f *testing.F) {
 	f.Add("a.txt", []byte("# h\n一。二"), "punc", 200, 20)
 	f.Add("a.csv", []byte("问题,答案\nq,a\n"), "", 500, 0)
+	f.Add("a.docx", docx(f, "word/document.xml", wordText), "", 500, 0)
 	f.Add("a.md", []byte("\xef\xbb\xbf#\xff"), "wrap", 800, 5)
 	f.Fuzz(func(t *testing.T, name string, data []byte, by string, size, overlap int) {
 		if size < 200 || size > 800 || overlap < 0 || overlap > 20 {
@@ -220,6 +259,19 @@ func FuzzDocument(f *testing.F) {
 		for _, e := range list {
 			if len(e.Q) == 0 || e.A == "" || !utf8.ValidString(e.A) || utf8.RuneCountInString(e.A) > maxAnswer || e.line < 1 || strings.ContainsRune(e.A, 0) {
 				t.Errorf("%+v", e)
+			}
+		}
+	})
+}
+
+// FuzzDocx: no part of a Word document brings the reader down.
+func FuzzDocx(f *testing.F) {
+	f.Add(wordText)
+	f.Fuzz(func(t *testing.T, text string) {
+		list, err := readWord("a.docx", docx(t, "word/document.xml", text), splitting{size: 200})
+		for _, e := range list {
+			if err != nil || e.A == "" || !utf8.ValidString(e.A) || strings.ContainsRune(e.A, 0) {
+				t.Errorf("%+v %v", e, err)
 			}
 		}
 	})

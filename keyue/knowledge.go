@@ -28,9 +28,10 @@ type format int
 const (
 	formatText format = iota
 	formatTable
+	formatDocx
 )
 
-const readable = "请上传 txt、md、csv 或 xlsx 文件"
+const readable = "请上传 txt、md、docx、csv 或 xlsx 文件"
 
 // formatOf says how a document is to be read, by its name and its first bytes, or why it cannot be.
 func formatOf(name string, data []byte) (format, error) {
@@ -48,6 +49,11 @@ func formatOf(name string, data []byte) (format, error) {
 			return 0, refused(importError, "文件 %s 不是有效的 xlsx 文件,请另存为 .xlsx 或 .csv", name)
 		}
 		return formatTable, nil
+	case ".docx":
+		if !zip {
+			return 0, refused(importError, "文件 %s 不是有效的 docx 文件,请另存为 .docx 或 .txt", name)
+		}
+		return formatDocx, nil
 	case "":
 		return 0, refused(importError, "文件 %s 没有扩展名,%s", name, readable)
 	default:
@@ -100,9 +106,12 @@ func readDocument(name string, data []byte, o splitting) (list []entry, bad []fl
 	if err != nil {
 		return nil, nil, err
 	}
-	if f == formatText {
+	switch f {
+	case formatText:
 		list, err = readText(name, data, o)
-	} else {
+	case formatDocx:
+		list, err = readWord(name, data, o)
+	default:
 		list, bad, err = readTable(name, data)
 	}
 	if err == nil && len(list)+len(bad) == 0 {
@@ -206,7 +215,19 @@ func readText(name string, data []byte, o splitting) ([]entry, error) {
 	if !utf8.Valid(raw) || bytes.ContainsRune(raw, 0) || bytes.ContainsRune(raw, utf8.RuneError) {
 		return nil, refused(importError, "文件 %s 不是文本文件,%s", name, readable)
 	}
-	list := splitText(string(raw), o)
+	return pieces(name, string(raw), o)
+}
+
+func readWord(name string, data []byte, o splitting) ([]entry, error) {
+	text, err := readDocx(data, maxUnpack)
+	if err != nil {
+		return nil, refused(importError, "文件 %s 无法读取：%v", name, err)
+	}
+	return pieces(name, tidyText(text), o)
+}
+
+func pieces(name, text string, o splitting) ([]entry, error) {
+	list := splitText(text, o)
 	if len(list) > maxEntries {
 		return nil, refused(importError, "文件 %s 分为 %d 段,最多 %d 段", name, len(list), maxEntries)
 	}
