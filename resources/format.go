@@ -5,18 +5,21 @@ import "waihu"
 // The shape of the file. Keys are the json names; agents are waihu.AgentSpec and trunks waihu.Trunk as they are.
 
 type fileDoc struct {
-	Accounts      []accountDoc `json:"accounts"`
-	Lines         []lineDoc    `json:"lines"`
-	CallingHours  []hoursDoc   `json:"calling_hours"`
-	Backgrounds   []namedDoc   `json:"backgrounds"`
-	RedialRules   []ruleDoc    `json:"redial_rules"`
-	BridgeGroups  []bridgeDoc  `json:"bridge_groups"`
-	QualityChecks []qualityDoc `json:"quality_checks"`
-	ScoreSchemes  []schemeDoc  `json:"score_schemes"`
-	Agents        []agentDoc   `json:"agents"`
-	Tasks         []taskDoc    `json:"tasks"`
-	Webhooks      []webhookDoc `json:"webhooks"`
-	Models        []modelDoc   `json:"models"`
+	Accounts      []accountDoc   `json:"accounts"`
+	Lines         []lineDoc      `json:"lines"`
+	CallingHours  []hoursDoc     `json:"calling_hours"`
+	Backgrounds   []namedDoc     `json:"backgrounds"`
+	RedialRules   []ruleDoc      `json:"redial_rules"`
+	BridgeGroups  []bridgeDoc    `json:"bridge_groups"`
+	QualityChecks []qualityDoc   `json:"quality_checks"`
+	ScoreSchemes  []schemeDoc    `json:"score_schemes"`
+	Speakers      []speakerDoc   `json:"speakers"`
+	Listeners     []listenerDoc  `json:"listeners"`
+	Knowledge     []knowledgeDoc `json:"knowledge"`
+	Agents        []agentDoc     `json:"agents"`
+	Tasks         []taskDoc      `json:"tasks"`
+	Webhooks      []webhookDoc   `json:"webhooks"`
+	Models        []modelDoc     `json:"models"`
 }
 
 type accountDoc struct {
@@ -115,6 +118,28 @@ type namedDoc struct {
 	ID      int64  `json:"id"`
 	Account string `json:"account"`
 	Name    string `json:"name"`
+}
+
+type speakerDoc struct {
+	ID      int64  `json:"id"`
+	Account string `json:"account"`
+	Name    string `json:"name"`
+	TTS     string `json:"tts"`
+	Voice   string `json:"voice"`
+}
+
+type listenerDoc struct {
+	ID      int64  `json:"id"`
+	Account string `json:"account"`
+	Name    string `json:"name"`
+	ASR     string `json:"asr"`
+}
+
+type knowledgeDoc struct {
+	ID      int64                 `json:"id"`
+	Account string                `json:"account"`
+	Name    string                `json:"name"`
+	Items   []waihu.KnowledgeSpec `json:"items"`
 }
 
 type bridgeDoc struct {

@@ -41,7 +41,7 @@ type planned struct {
 }
 
 // kinds are the report's lines, in order.
-var kinds = []string{"accounts", "tokens", "lines", "calling_hours", "backgrounds", "redial_rules", "bridge_groups", "quality_checks", "score_schemes", "agents", "tasks", "webhooks", "models"}
+var kinds = []string{"accounts", "tokens", "lines", "calling_hours", "backgrounds", "redial_rules", "bridge_groups", "quality_checks", "score_schemes", "agents", "tasks", "webhooks", "models", "speakers", "listeners", "knowledge"}
 
 // build checks everything and fills the list.
 func (p *plan) build(f *fileDoc) error {
@@ -402,6 +402,20 @@ func (p *plan) buildNamed(f *fileDoc) {
 			data = nil
 		}
 		put(waihu.ScoreScheme, "score_schemes", i, x.ID, x.Account, x.Name, data)
+	}
+	for i, x := range f.Speakers {
+		put(waihu.Speaker, "speakers", i, x.ID, x.Account, x.Name, map[string]any{"tts": x.TTS, "voice": x.Voice})
+	}
+	for i, x := range f.Listeners {
+		put(waihu.Listener, "listeners", i, x.ID, x.Account, x.Name, map[string]any{"asr": x.ASR})
+	}
+	for i, x := range f.Knowledge {
+		for j, item := range x.Items {
+			if len(item.Q) == 0 || strings.TrimSpace(item.A) == "" {
+				p.add(index(join(index("knowledge", i), "items"), j), "questions q and an answer a were expected")
+			}
+		}
+		put(waihu.Knowledge, "knowledge", i, x.ID, x.Account, x.Name, map[string]any{"items": append([]waihu.KnowledgeSpec{}, x.Items...)})
 	}
 }
 

@@ -63,7 +63,7 @@ func TestFixture(t *testing.T) {
 	r, err := ApplyFile(ctx, fixture, options(s))
 	must(t, err)
 	want := Report{{"accounts", 4, 0, 0}, {"tokens", 3, 0, 0}, {"lines", 3, 0, 0}, {"calling_hours", 3, 0, 0}, {"backgrounds", 4, 0, 0}, {"redial_rules", 2, 0, 0},
-		{"bridge_groups", 1, 0, 0}, {"quality_checks", 2, 0, 0}, {"score_schemes", 1, 0, 0}, {"agents", 12, 0, 0}, {"tasks", 1, 0, 0}, {"webhooks", 0, 0, 0}, {"models", 0, 0, 0}}
+		{"bridge_groups", 1, 0, 0}, {"quality_checks", 2, 0, 0}, {"score_schemes", 1, 0, 0}, {"agents", 12, 0, 0}, {"tasks", 1, 0, 0}, {"webhooks", 0, 0, 0}, {"models", 0, 0, 0}, {"speakers", 0, 0, 0}, {"listeners", 0, 0, 0}, {"knowledge", 0, 0, 0}}
 	if !reflect.DeepEqual(r, want) {
 		t.Errorf("got\n%swant\n%s", r, want)
 	}
@@ -551,6 +551,27 @@ webhooks:
 	} {
 		if _, err := Apply(t.Context(), "test.yaml", []byte("webhooks: ["+text+"]"), options(s)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+// TestAssistantResources: voices, recognisers and knowledge bases of the file.
+func TestAssistantResources(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	file := func(items string) []byte {
+		return []byte("accounts:\n  - {id: a, name: a}\nspeakers:\n  - {id: 7, name: 晓晓, tts: local, voice: zh-x}\nlisteners:\n  - {id: 8, name: 听, asr: local}\nknowledge:\n  - {id: 9, name: 问, items: [" + items + "]}\n")
+	}
+	if _, err := Apply(t.Context(), "f", file("{q: [], a: x}"), options(s)); err == nil || !strings.Contains(err.Error(), "knowledge[0].items[0]") {
+		t.Errorf("a knowledge base without questions: %v", err)
+	}
+	if _, err := Apply(t.Context(), "f", file("{q: [何时开门], a: 九点。}"), options(s)); err != nil {
+		t.Fatal(err)
+	}
+	for kind, want := range map[waihu.NamedKind]string{waihu.Speaker: `{"tts":"local","voice":"zh-x"}`, waihu.Listener: `{"asr":"local"}`, waihu.Knowledge: `{"items":[{"q":["何时开门"],"a":"九点。"}]}`} {
+		list, err := s.NamedList(t.Context(), "a", kind)
+		if err != nil || len(list) != 1 || string(list[0].Data) != want {
+			t.Errorf("%s: %+v, %v", kind, list, err)
 		}
 	}
 }
