@@ -173,6 +173,7 @@ func (w *tickWork) settle(e *ending, disposition waihu.Disposition, grade string
 	}
 	w.b.state(e.ref.serial, waihu.NumberInFlight, e.Next, 1)
 	w.b.shows(e.ref.serial, e.outcome, outcome, e.grade, newGrade)
+	w.moved(e.ref.serial, e.Seq, e.outcome, outcome, 0)
 	return []any{e.ref.serial, e.Seq, int(e.Next), due, attempts, redials, faults, int(outcome), newGrade}
 }
 

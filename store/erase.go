@@ -307,6 +307,7 @@ func (x *eraser) empty(t *tx, b *batch, r numberRef) error {
 		b.state(r.serial, n.State, waihu.NumberRemoved, 1)
 		b.shows(r.serial, n.Outcome, n.Outcome, n.Grade, "")
 		b.count(r.serial, byOutcome, fmt.Sprint(int(n.Outcome)), -1)
+		t.moved(r.serial, n.Seq, n.Outcome, gone, 0)
 	}, `n.task = $1 and n.seq = $2`, r.serial, r.seq); err != nil || !found {
 		return err
 	}

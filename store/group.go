@@ -122,6 +122,7 @@ func (s *Store) Withdraw(ctx context.Context, account waihu.AccountID, task waih
 			b.state(ref.serial, n.State, waihu.NumberRemoved, 1)
 			b.shows(ref.serial, n.Outcome, n.Outcome, n.Grade, "")
 			b.count(ref.serial, byOutcome, strconv.Itoa(int(n.Outcome)), -1)
+			t.moved(ref.serial, seq, n.Outcome, gone, 0)
 			b.event(waihu.EventNumbersRemoved, account, task, now, 0, removedBody{Removed: 1, By: by, Ranges: seqRanges{{seq, seq}}})
 			if err := t.execRows(sqlRemoveNumbers, row, ms(now)); err != nil {
 				return err
@@ -130,6 +131,7 @@ func (s *Store) Withdraw(ctx context.Context, account waihu.AccountID, task waih
 		}
 		b.state(ref.serial, n.State, waihu.NumberDone, 1)
 		b.shows(ref.serial, n.Outcome, outcome, n.Grade, n.Grade)
+		t.moved(ref.serial, seq, n.Outcome, outcome, 0)
 		b.event(waihu.EventNumberDone, account, task, now, n.LastCall, callBody{Seq: seq, Disposition: outcome.String()})
 		if err := t.execRows(sqlDoneAtPop, row, ms(now)); err != nil {
 			return err

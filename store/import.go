@@ -200,6 +200,7 @@ func (im *importer) byRow(t *tx, more func() bool, ref taskRef, seq int64, now t
 			used++
 			im.pending.Added++
 			im.pendingRanges = im.pendingRanges.with(seq + used)
+			t.moved(ref.serial, seq+used, gone, waihu.NoOutcome, ms(now))
 		default:
 			var back int64
 			revived, err := t.one(into(&back), sqlRevive, ref.serial, r.key, r.phone, r.data, ms(now))
@@ -209,6 +210,7 @@ func (im *importer) byRow(t *tx, more func() bool, ref taskRef, seq int64, now t
 			if revived {
 				im.pending.Revived++
 				im.pendingRanges = im.pendingRanges.with(back)
+				t.moved(ref.serial, back, gone, waihu.NoOutcome, 0)
 			} else {
 				im.duplicate(r.index)
 			}

@@ -58,6 +58,20 @@ func pageOf(page, perPage int) (limit, offset int) {
 // Numbers is one page of the task's numbers in the order of their import, and the total. The total
 // comes from gauges when the filter names nothing, states or status alone; else the rows are counted.
 func (s *Store) Numbers(ctx context.Context, account waihu.AccountID, task waihu.TaskID, f NumberFilter) (list []waihu.Number, total int, err error) {
+	placed := s.d.embedded && f.placed()
+	if placed {
+		var ref taskRef
+		err := s.read(ctx, func(t *tx) (err error) {
+			ref, err = t.findTask(account, task)
+			return err
+		})
+		if err == nil {
+			err = s.track(ctx, ref.serial)
+		}
+		if err != nil {
+			return nil, 0, err
+		}
+	}
 	err = s.read(ctx, func(t *tx) error {
 		ref, err := t.findTask(account, task)
 		if err != nil {
@@ -67,10 +81,20 @@ func (s *Store) Numbers(ctx context.Context, account waihu.AccountID, task waihu
 		if err != nil {
 			return err
 		}
+		limit, offset := pageOf(f.Page, f.PerPage)
+		if placed {
+			total = -1
+			if f.CreatedFrom.IsZero() && f.CreatedTo.IsZero() { // the gauges say
+				if total, err = t.totalNumbers(ref, f, q); err != nil {
+					return err
+				}
+			}
+			list, total, err = t.placedPage(ref, &f, q, limit, offset, total)
+			return err
+		}
 		if total, err = t.totalNumbers(ref, f, q); err != nil {
 			return err
 		}
-		limit, offset := pageOf(f.Page, f.PerPage)
 		if offset >= total {
 			return nil
 		}
@@ -83,7 +107,7 @@ func (s *Store) Numbers(ctx context.Context, account waihu.AccountID, task waihu
 		if last == int64(total) { // none was ever removed or left out: the place of a number is its key
 			list, err = t.numbersAfter(ref, q, limit, int64(offset))
 		} else {
-			list, err = t.numbersPage(ref, q, limit, offset, total)
+			list, err = t.numbersPage(ref, q, len(f.Status) == 0 && len(f.States) == 0, limit, offset, total)
 		}
 		return err
 	})
@@ -172,9 +196,13 @@ func unique[T comparable](list []T) (out []T) {
 }
 
 // numbersPage reads the page after its first key: the key of a page that follows another is
-// remembered, others are found by walking the primary key from the nearer end.
-func (t *tx) numbersPage(ref taskRef, q *query, limit, offset, total int) ([]waihu.Number, error) {
-	after, skip := t.s.pages.find(ref.serial, q, offset)
+// remembered, others are found by walking the primary key from the nearer end. What numbers show changes all the time, so places in lists
+// by that are not remembered.
+func (t *tx) numbersPage(ref taskRef, q *query, stable bool, limit, offset, total int) ([]waihu.Number, error) {
+	after, skip := int64(0), offset
+	if stable {
+		after, skip = t.s.pages.find(ref.serial, q, offset)
+	}
 	if skip > 0 {
 		order, cond, from := "", ">", after
 		if total-offset < skip {
@@ -186,7 +214,7 @@ func (t *tx) numbersPage(ref taskRef, q *query, limit, offset, total int) ([]wai
 		}
 	}
 	list, err := t.numbersAfter(ref, q, limit, after)
-	if err == nil && len(list) == limit {
+	if err == nil && len(list) == limit && stable {
 		t.s.pages.note(ref.serial, q, offset+limit, list[limit-1].Seq)
 	}
 	return list, err
@@ -301,9 +329,11 @@ func (t *tx) editPortion(b *batch, ref taskRef, f NumberFilter, to waihu.NumberS
 		b.state(ref.serial, x.State, to, 1)
 		if to == waihu.NumberRemoved {
 			b.count(ref.serial, byOutcome, strconv.Itoa(int(x.Outcome)), -1)
+			t.moved(ref.serial, x.Seq, x.Outcome, gone, 0)
 			b.grade(ref.serial, x.Grade, -1)
 		} else {
 			b.shows(ref.serial, x.Outcome, waihu.NoOutcome, x.Grade, "")
+			t.moved(ref.serial, x.Seq, x.Outcome, waihu.NoOutcome, 0)
 		}
 	}, q.String()+` and n.seq > `+q.next(1)+` order by n.seq limit `+q.next(2), q.with(after, editPortion)...); err != nil {
 		return 0, 0, nil, err

@@ -84,6 +84,7 @@ func (w *tickWork) pop() error {
 				done = append(done, []any{ref.serial, n.Seq, int(d.Outcome)})
 				w.b.state(ref.serial, n.state, waihu.NumberDone, 1)
 				w.b.shows(ref.serial, n.outcome, d.Outcome, "", "")
+				w.moved(ref.serial, n.Seq, n.outcome, d.Outcome, 0)
 				w.b.event(waihu.EventNumberDone, ref.account, ref.id, w.k.Now, 0, callBody{Seq: n.Seq, Disposition: d.Outcome.String()})
 			}
 		}
@@ -135,6 +136,7 @@ func (w *tickWork) intend(dials []Dialled, calls [][]any, from map[waihu.CallID]
 		refused = append(refused, []any{ref.serial, d.Seq, int(waihu.Unknown)})
 		w.b.state(ref.serial, waihu.NumberInFlight, waihu.NumberDone, 1)
 		w.b.shows(ref.serial, from[d.Call].outcome, waihu.Unknown, "", "")
+		w.moved(ref.serial, d.Seq, from[d.Call].outcome, waihu.Unknown, 0)
 		w.b.event(waihu.EventNumberDone, ref.account, ref.id, w.k.Now, 0, callBody{Seq: d.Seq, Disposition: waihu.Unknown.String()})
 	}
 	return w.execRows(sqlRefused, refused, ms(w.k.Now))

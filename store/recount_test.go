@@ -45,6 +45,7 @@ func (w *world) rows(q string, f func(string), args ...any) {
 // checkGauges counts every gauge again from the rows and compares; and looks for gaps in the events.
 func (w *world) checkGauges() {
 	w.Helper()
+	w.checkPositions()
 	want, got := map[string]int{}, map[string]int{}
 	count := func(q, kind string) {
 		w.rows(q, func(line string) {

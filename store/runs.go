@@ -362,6 +362,7 @@ func (s *Store) eraseTask(ctx context.Context, ref taskRef) error {
 		return true, nil
 	}, func() {})
 	s.forget(ref)
+	s.positions.forget(ref.serial)
 	return err
 }
 

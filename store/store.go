@@ -80,7 +80,9 @@ type Store struct {
 	wake  chan struct{}
 	disk  disk
 	pages pageKeys
-	texts sync.Map // SQL as written -> SQL of this engine
+
+	positions positions
+	texts     sync.Map // SQL as written -> SQL of this engine
 
 	mu    sync.Mutex
 	tasks map[waihu.TaskID]taskRef // never changes while the task exists

@@ -13,9 +13,10 @@ import (
 
 // tx runs statements on one connection: a write transaction in update, plain statements in read.
 type tx struct {
-	s   *Store
-	c   conn
-	ctx context.Context
+	moves []move // what it does to positions
+	s     *Store
+	c     conn
+	ctx   context.Context
 
 	heads map[waihu.AccountID]int64 // the last numbers of accounts that got events
 }
@@ -51,7 +52,8 @@ func (s *Store) updateThen(ctx context.Context, u urgency, f func(t *tx) error, 
 	if _, err := c.exec(ctx, begin); err != nil {
 		return diskError(err)
 	}
-	finished := false
+	finished, committed := false, false
+	defer func() { s.positions.settled(t.moves, committed) }()
 	defer func() {
 		if !finished { // f panicked: the connection must not stay inside its transaction
 			c.exec(ctx, "rollback")
@@ -73,6 +75,7 @@ func (s *Store) updateThen(ctx context.Context, u urgency, f func(t *tx) error, 
 		c.exec(ctx, "rollback") // a commit that failed may leave the transaction open; the commit's error counts
 		return diskError(fmt.Errorf("commit: %w", err))
 	}
+	committed = true
 	if after != "" {
 		s.crash(after)
 	}
