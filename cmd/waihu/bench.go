@@ -37,6 +37,10 @@ func runBench(ctx context.Context, std stdio, args []string) error {
 		return benchMedia(ctx, std, args[1:])
 	case benchFarEnd:
 		return runFarEnd(ctx, std)
+	case "pages":
+		return benchPages(ctx, std, args[1:])
+	case "stat":
+		return benchStat(ctx, std, args[1:])
 	case "setup":
 		return benchSetup(ctx, std, args[1:])
 	default:

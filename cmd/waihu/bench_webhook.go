@@ -128,7 +128,7 @@ func benchWebhook(ctx context.Context, std stdio, args []string) error {
 			err := wait(ctx, time.Duration(b.seconds)*time.Second)
 			return b.takeLate(), err
 		}
-		return b.rounds(std.out, "bad endpoints", func() (any, float64, error) {
+		return rounds(std.out, "bad endpoints", func() (any, float64, error) {
 			s, err := slice()
 			return s, ms(s.at(0.99)), err
 		}, func(f func() error) error { return b.besideBad(ctx, f) }, "p99 of the delay", "at most 1.2")
@@ -165,7 +165,7 @@ func benchCallbacks(ctx context.Context, std stdio, args []string) error {
 	defer done()
 	b := &hookBench{ledgerBench: lb}
 	return b.delivered(ctx, std, func(dialer *benchDialer) error {
-		return b.rounds(std.out, "callbacks", func() (any, float64, error) {
+		return rounds(std.out, "callbacks", func() (any, float64, error) {
 			if err := wait(ctx, 500*time.Millisecond); err != nil {
 				return nil, 0, err
 			}
@@ -189,7 +189,7 @@ func benchCallbacks(ctx context.Context, std stdio, args []string) error {
 }
 
 // rounds measures five times without, with, and without again, and says the median of with/without and of without/without.
-func (b *hookBench) rounds(out io.Writer, what string, measure func() (any, float64, error), with func(func() error) error, of, wanted string) error {
+func rounds(out io.Writer, what string, measure func() (any, float64, error), with func(func() error) error, of, wanted string) error {
 	var ratios, controls []float64
 	for round := range 5 {
 		var figure [3]float64
