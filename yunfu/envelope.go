@@ -81,7 +81,7 @@ func (s *server) explain(err error) *refusal {
 	var e *waihu.Error
 	message := ""
 	if errors.As(err, &e) {
-		message = e.Message
+		message = inChinese(e.Message)
 		if e.Field != "" {
 			message = e.Field + "：" + message
 		}

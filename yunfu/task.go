@@ -119,11 +119,7 @@ func (s *server) mayStart(c *request, t *waihu.Task) error {
 	}
 	var list []string
 	for _, p := range problems {
-		text := p.Message
-		if p.Field != "" {
-			text = p.Field + "：" + text
-		}
-		list = append(list, text)
+		list = append(list, problemText(p))
 	}
 	return wrong("", "任务无法启动：%s", strings.Join(list, "；"))
 }
