@@ -70,6 +70,12 @@ func (c *config) flags(fs *flag.FlagSet) {
 	wholeVar(fs, &c.Threads, "media-threads", 0, "media `threads`; 0 means one less than the cores")
 }
 
+// defaults is a config as an empty command line gives it.
+func defaults() (c config) {
+	c.flags(flag.NewFlagSet("", flag.ContinueOnError))
+	return c
+}
+
 // ledgerFlags are the settings of the commands that find a server, or its ledger when none runs.
 func (c *config) ledgerFlags(fs *flag.FlagSet) {
 	fs.StringVar(&c.Data, "data", "data", "`folder` of the database, recordings, keys and the running server's socket")

@@ -120,7 +120,8 @@ func (d *demo) open(ctx context.Context, std stdio) error {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return err
 	}
-	cfg := config{Data: d.data, HTTP: "127.0.0.1:0", SIP: "127.0.0.1:0", RTP: "20000-29999", Apply: file, BusyStatus: 200, MinFreeMB: 64, LogLevel: "error", simSpeed: demoSpeed}
+	cfg := defaults()
+	cfg.Data, cfg.HTTP, cfg.SIP, cfg.Apply, cfg.MinFreeMB, cfg.LogLevel, cfg.simSpeed = d.data, "127.0.0.1:0", "127.0.0.1:0", file, 64, "error", demoSpeed
 	if err := cfg.check(); err != nil {
 		return err
 	}
