@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -216,19 +217,30 @@ func TestAnswers(t *testing.T) {
 		}
 		return c.Do(r)
 	}
+	short := c
+	c = New(Options{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Timeout: time.Minute, DialTimeout: time.Minute})
+	defer c.Close()
 	if res, err := ask(server.URL + "/redirect"); !errors.Is(err, ErrRedirect) || res.Status != 302 {
 		t.Errorf("a redirect: %v, %v", res, err)
 	}
 	if res, err := ask(server.URL + "/large"); err != nil || !res.More || len(res.Body) != 64<<10 {
 		t.Errorf("a large body: %v, %v", res, err)
 	}
+	long := c
+	c = short
 	for _, path := range []string{"/hang", "/drip"} {
 		if _, err := ask(server.URL + path); !errors.Is(err, errTimeout) {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
-	secure := httptest.NewTLSServer(mux)
+	secure := httptest.NewUnstartedServer(mux)
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0) // the handshake that fails is what is wanted
+	secure.StartTLS()
 	defer secure.Close()
+	c = long
+	if res, err := ask(server.URL + "/ok"); err != nil || string(res.Body) != "hello" || res.More {
+		t.Errorf("an answer: %v, %v", res, err)
+	}
 	if _, err := ask(secure.URL + "/ok"); err == nil || !strings.Contains(err.Error(), "certificate") {
 		t.Errorf("a certificate of nobody: %v", err)
 	}

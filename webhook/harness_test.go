@@ -100,7 +100,7 @@ func plainShape(_ context.Context, _ waihu.Endpoint, events []waihu.Event) (waih
 }
 
 func client(t testing.TB, edit ...func(*egress.Options)) *egress.Client {
-	o := egress.Options{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Timeout: 500 * time.Millisecond}
+	o := egress.Options{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Timeout: patience}
 	for _, f := range edit {
 		f(&o)
 	}
