@@ -76,14 +76,8 @@ func (t *tx) putEndpoint(e *waihu.Endpoint, from int64) error {
 	if err := checkEndpoint(e); err != nil {
 		return err
 	}
-	if e.Task != "" {
-		var owner waihu.AccountID
-		if found, err := t.one(into(&owner), `select account from tasks where id = $1 and deleted = 0
-			and (account = $2 or account in (select id from accounts where parent = $2))`, e.Task, e.Account); err != nil {
-			return err
-		} else if !found {
-			return waihu.FieldErrorf("task", "no task %s", e.Task)
-		}
+	if err := t.checkEndpointTask(e); err != nil {
+		return err
 	}
 	created, err := t.smallID("endpoints", "endpoint", &e.ID, e.Account)
 	if err != nil {
@@ -128,6 +122,19 @@ func (t *tx) putEndpoint(e *waihu.Endpoint, from int64) error {
 		select $1, a.id, case when cast($3 as bigint) = 0 then coalesce((select n from heads where name = 'events:' || a.id), 0) + 1
 			when a.id = $2 then cast($3 as bigint) else 1 end
 		from accounts a where a.id = $2 or a.parent = $2`, e.ID, e.Account, from)
+	return err
+}
+
+// checkEndpointTask refuses a task that the account does not reach. One that the endpoint has already may be gone since.
+func (t *tx) checkEndpointTask(e *waihu.Endpoint) error {
+	if e.Task == "" {
+		return nil
+	}
+	found, err := t.one(into(new(int)), `select 1 from tasks where id = $1 and deleted = 0 and (account = $2 or account in (select id from accounts where parent = $2))
+		union all select 1 from endpoints where id = $3 and account = $2 and task = $1`, e.Task, e.Account, e.ID)
+	if err == nil && !found {
+		err = waihu.FieldErrorf("task", "no task %s", e.Task)
+	}
 	return err
 }
 

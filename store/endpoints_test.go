@@ -92,7 +92,7 @@ func TestEndpoints(t *testing.T) {
 		if st = save("a/1", mine[0].Version, 2); st.Cursors[0].Next != 3 || st.Waiting != 1 || st.Failed != 1 {
 			t.Errorf("a cursor went back, or a row counted twice: %+v", st)
 		}
-		if list, err := w.SteppedOver(w.ctx, e.ID, 10); err != nil || len(list) != 1 || list[0].N != 5 || list[0].Tries != 3 {
+		if list, err := w.SteppedOver(w.ctx, e.ID, EventRef{}, 10); err != nil || len(list) != 1 || list[0].N != 5 || list[0].Tries != 3 {
 			t.Errorf("%+v, %v", list, err)
 		}
 		if err := w.SaveDeliveries(w.ctx, "a/1", []DeliveryProgress{{Endpoint: e.ID, Version: mine[0].Version, Done: []EventRef{{acme, 5}, {acme, 77}}, ErrorAt: at.Add(time.Second), Error: "refused"}}); err != nil {

@@ -30,7 +30,7 @@ func (s *Store) LeaseEndpoints(ctx context.Context, owner string, lease time.Dur
 			return err
 		}
 		version := map[int64]int64{}
-		var mine [][]any
+		var mine, renewed [][]any
 		if err := t.each(func(scan func(...any) error) error {
 			var id, v, until int64
 			var of string
@@ -40,13 +40,16 @@ func (s *Store) LeaseEndpoints(ctx context.Context, owner string, lease time.Dur
 			if of == owner || until < now || s.d.embedded || s.formerLife(of) {
 				version[id] = v
 				mine = append(mine, []any{id})
+				if of != owner || !s.d.embedded { // where nobody else can come, nothing is written for the sake of time
+					renewed = append(renewed, []any{id})
+				}
 			}
 			return nil
 		}, `select id, version, owner, lease_until from endpoints order by id{lock}`); err != nil || len(mine) == 0 {
 			return err
 		}
 		until := now + lease.Milliseconds()
-		if err := t.execRows(`update endpoints set owner = $2, lease_until = $3 from {rows $1} where endpoints.id = cast(r.value->>0 as bigint)`, mine, owner, until); err != nil {
+		if err := t.execRows(`update endpoints set owner = $2, lease_until = $3 from {rows $1} where endpoints.id = cast(r.value->>0 as bigint)`, renewed, owner, until); err != nil {
 			return err
 		}
 		if err := t.execRows(sqlMissingCursors, mine); err != nil {
@@ -266,15 +269,16 @@ const (
 	select cast(r.value->>5 as bigint), cast(r.value->>0 as bigint), r.value->>1, r.value->>2, cast(r.value->>3 as bigint), cast(r.value->>4 as bigint), cast($2 as bigint), cast($2 as bigint) from {rows $1}`
 )
 
-// SteppedOver are up to limit events of an endpoint that were stepped over and are to be tried again, by account and number.
-func (s *Store) SteppedOver(ctx context.Context, endpoint int64, limit int) (list []FailedDelivery, err error) {
+// SteppedOver are up to limit events of an endpoint, after that one, that were stepped over and are to be tried again, by account and number.
+func (s *Store) SteppedOver(ctx context.Context, endpoint int64, after EventRef, limit int) (list []FailedDelivery, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		return t.each(func(scan func(...any) error) error {
 			var d FailedDelivery
 			err := scan(&d.Account, &d.N, &d.Tries, &d.Error)
 			list = append(list, d)
 			return err
-		}, `select account, n, tries, error from deliveries where endpoint = $1 and state = 0 order by account, n limit $2`, endpoint, limit)
+		}, `select account, n, tries, error from deliveries where endpoint = $1 and state = 0 and (account, n) > ($2, $3)
+			order by account, n limit $4`, endpoint, after.Account, after.N, limit)
 	})
 	return list, err
 }

@@ -10,9 +10,9 @@ import (
 // Bounds of what a lane holds in memory.
 const (
 	readPage   = 256  // events read at once
+	readPages  = 16   // read before what has arrived is looked at again
 	enough     = 128  // no more are read while so many wait
 	farthest   = 4096 // events between the cursor and the last that was read: what a kill may send again
-	maxStepped = 1000 // events beside the cursor; with more of them the endpoint itself is broken
 	maxFailing = 4    // items that failed and were not stepped over: while nothing gets through, no more are tried
 )
 
@@ -27,10 +27,11 @@ type lane struct {
 	items   []*item              // tried and not done; by first event
 	beside  map[waihu.CallID]int // stepped items by call
 	steps   int                  // all of them
+	most    int                  // of them; with more the endpoint itself is broken
 }
 
-func newLane(account waihu.AccountID, next int64) *lane {
-	return &lane{account: account, read: next - 1, cursor: next, noted: next, beside: map[waihu.CallID]int{}}
+func newLane(account waihu.AccountID, next int64, stepped int) *lane {
+	return &lane{account: account, most: stepped, read: next - 1, cursor: next, noted: next, beside: map[waihu.CallID]int{}}
 }
 
 // item is one POST.
@@ -63,7 +64,7 @@ func (l *lane) settled() {
 }
 
 func (l *lane) hungry() bool {
-	return l.read < l.head && len(l.pending) < enough && l.read-l.cursor < farthest && l.steps < maxStepped
+	return l.read < l.head && len(l.pending) < enough && l.read-l.cursor < farthest && l.steps < l.most
 }
 
 // failing counts the items whose fault is not known to be theirs.
@@ -135,21 +136,4 @@ func (l *lane) drop(it *item) {
 			delete(l.beside, it.events[0].Call)
 		}
 	}
-}
-
-// first says whether a stepped item is the earliest of its call: the others wait for it.
-func (l *lane) first(it *item) bool {
-	call := it.events[0].Call
-	if call == 0 || !it.stepped {
-		return true
-	}
-	for _, x := range l.items {
-		if x == it {
-			return true
-		}
-		if x.stepped && x.events[0].Call == call {
-			return false
-		}
-	}
-	return true
 }

@@ -3,6 +3,7 @@ package webhook
 import (
 	"time"
 
+	"waihu"
 	"waihu/store"
 )
 
@@ -32,11 +33,19 @@ func (w *worker) pick(now time.Time) *item {
 	return nil
 }
 
-// due is what is tried again now, the earliest first, but rather another than the one that failed last.
+// due is what is tried again now, the earliest first, but rather another than the one that failed last. Of the events of a call that
+// were stepped over only the first may be tried: the others wait for it.
 func (w *worker) due(now time.Time) (best *item) {
 	for _, l := range w.lanes {
+		calls := map[waihu.CallID]bool{}
 		for _, it := range l.items {
-			if it.flying || now.Before(it.due) || !l.first(it) {
+			if call := it.events[0].Call; it.stepped && call != 0 {
+				if calls[call] {
+					continue
+				}
+				calls[call] = true
+			}
+			if it.flying || now.Before(it.due) {
 				continue
 			}
 			if best == nil || best == w.culprit || (it != w.culprit && it.due.Before(best.due)) {

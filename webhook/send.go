@@ -33,7 +33,8 @@ type result struct {
 	it       *item
 	began    time.Time
 	err      error
-	answered bool // the endpoint gave an answer, if a bad one
+	answered bool          // the endpoint gave an answer, if a bad one
+	pause    time.Duration // it asked for
 }
 
 // send lets an item fly; settle hears of it.
@@ -44,37 +45,47 @@ func (w *worker) send(it *item, extra bool) {
 	p := it.payload
 	go func() { // ends with its result, for which run waits
 		began := time.Now()
-		answered, err := w.post(p, it.events)
-		w.results <- result{it, began, err, answered}
+		r := result{it: it, began: began}
+		w.post(p, it.events, &r)
+		w.results <- r
 	}()
 }
 
-func (w *worker) post(p *waihu.Payload, events []waihu.Event) (answered bool, err error) {
+// post fills in what became of a POST.
+func (w *worker) post(p *waihu.Payload, events []waihu.Event, out *result) {
 	defer func() {
 		if r := recover(); r != nil { // of the door's Accept
 			w.log.Error("a door panicked while judging an answer", "door", w.e.Door, "panic", fmt.Sprint(r))
-			err = errors.New("our side: the answer could not be judged")
+			out.err = errors.New("our side: the answer could not be judged")
 		}
 	}()
 	r, err := newRequest(w.ctx, &w.e, p, events, time.Now())
 	if err != nil {
-		return false, err
+		out.err = err
+		return
 	}
 	res, err := w.d.o.Client.Do(r)
+	if res != nil {
+		out.answered = true
+		seconds, _ := strconv.Atoi(res.Header.Get("Retry-After")) // a date or nothing is no wish
+		out.pause = min(time.Duration(max(0, seconds))*time.Second, longestWish)
+	}
 	switch {
 	case errors.Is(err, egress.ErrRedirect):
-		return true, fmt.Errorf("answered %d: %w", res.Status, err)
+		out.err = fmt.Errorf("answered %d: %w", res.Status, err)
 	case err != nil && res != nil:
-		return true, fmt.Errorf("answered %d, then %w", res.Status, err)
+		out.err = fmt.Errorf("answered %d, then %w", res.Status, err)
 	case err != nil:
-		return false, err
+		out.err = err
 	case p.Accept != nil:
-		return true, p.Accept(res.Status, res.Body)
+		out.err = p.Accept(res.Status, res.Body)
 	case res.Status < 200 || res.Status > 299:
-		return true, fmt.Errorf("answered %d", res.Status)
+		out.err = fmt.Errorf("answered %d", res.Status)
 	}
-	return true, nil
 }
+
+// longestWish bounds a receiver's Retry-After.
+const longestWish = 5 * time.Minute
 
 func newRequest(ctx context.Context, e *waihu.Endpoint, p *waihu.Payload, events []waihu.Event, now time.Time) (*http.Request, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, e.URL, bytes.NewReader(p.Body))
@@ -90,6 +101,9 @@ func newRequest(ctx context.Context, e *waihu.Endpoint, p *waihu.Payload, events
 	}
 	r.Header.Set("Content-Type", contentType)
 	r.Header.Set("User-Agent", "waihu")
+	// The same message may be sent twice, so net/http may do so when a connection that was kept alive turns out to be closed. Without a
+	// value the header is not sent.
+	r.Header["Idempotency-Key"] = nil
 	if e.Authorization != "" {
 		r.Header.Set("Authorization", e.Authorization)
 	}
@@ -194,7 +208,7 @@ func (w *worker) alone(x *item, now time.Time) {
 		x.lane.drop(x)
 	case x.stepped:
 		w.noteStepped(x, false)
-	case x.alone >= suspect && x.lane.steps < maxStepped:
+	case x.alone >= suspect && x.lane.steps < x.lane.most:
 		l := x.lane
 		l.drop(x)
 		for _, e := range x.events { // one by one: a POST of many may fail for one of them
@@ -224,7 +238,7 @@ func (w *worker) fail(it *item, r result, now time.Time) {
 	}
 	w.lastFail = now
 	w.failures++
-	w.rest = now.Add(vary(w.d.o.Pause(w.failures)))
+	w.rest = now.Add(max(r.pause, vary(w.d.o.Pause(w.failures))))
 	if w.failures == 2 {
 		w.log.Warn("deliveries to an endpoint fail: they are tried again with growing pauses", "reason", it.err)
 	}

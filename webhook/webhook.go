@@ -53,6 +53,8 @@ type Options struct {
 	// Pause is how long an endpoint rests after its n-th failure in a row, and Again when an event that failed n times
 	// alone is tried again; both are varied by a fifth. Defaults: nothing, then 50 ms doubling to 30 s; 500 ms doubling to 60 s.
 	Pause, Again func(n int) time.Duration
+
+	stepped int // events beside the cursor of an endpoint and account; default 1000, tests have fewer
 }
 
 // Deliverer works while Run runs.
@@ -76,7 +78,7 @@ func New(o Options) *Deliverer {
 	for _, d := range []struct {
 		field *int
 		value int
-	}{{&o.Parallel, 8}, {&o.Extra, 64}, {&o.Tries, 20}, {&o.BlockAfter, 18}} {
+	}{{&o.Parallel, 8}, {&o.Extra, 64}, {&o.Tries, 20}, {&o.BlockAfter, 18}, {&o.stepped, 1000}} {
 		if *d.field == 0 {
 			*d.field = d.value
 		}

@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strconv"
 	"strings"
@@ -393,4 +394,62 @@ func TestSteppedOverSurvives(t *testing.T) {
 	w.deliver()
 	complete(t, r.wait(t, "the event that was stepped over", func(list []got) bool { return len(firsts(mine(list))) == 3 }), acme, 1, 3)
 	w.until("its row is gone", func() bool { st := w.state(e); return st.Waiting == 0 && st.Failed == 0 })
+}
+
+// TestManyGivenUp: what was given up comes again in portions, in order, whatever their number.
+func TestManyGivenUp(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	r := newReceiver(t, nil)
+	e := w.endpoint(acme, r.URL)
+	const n = 70
+	w.happen(acme, n)
+	leased, err := w.LeaseEndpoints(t.Context(), "me", time.Minute)
+	if err != nil || len(leased) != 1 {
+		t.Fatalf("%+v, %v", leased, err)
+	}
+	p := store.DeliveryProgress{Endpoint: e.ID, Version: leased[0].Version, Cursors: map[waihu.AccountID]int64{acme: n + 1}}
+	for i := range n {
+		p.Stepped = append(p.Stepped, store.FailedDelivery{Account: acme, N: int64(i + 1), GivenUp: true, Tries: 20, Error: "answered 500"})
+	}
+	if err := w.SaveDeliveries(t.Context(), "me", []store.DeliveryProgress{p}); err != nil {
+		t.Fatal(err)
+	}
+	w.deliver(func(o *Options) { o.stepped = 16 })
+	if err := w.RetryDeliveries(t.Context(), acme, e.ID); err != nil {
+		t.Fatal(err)
+	}
+	w.happen(acme, 1)
+	complete(t, r.distinct(t, n+1), acme, 1, n+1)
+	w.until("their rows are gone", func() bool { st := w.state(e); return st.Waiting == 0 && st.Failed == 0 && st.Lag() == 0 })
+}
+
+// TestRetryAfter: a receiver's wish is granted, up to a bound.
+func TestRetryAfter(t *testing.T) {
+	t.Parallel()
+	wish := "7"
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		if q.Header.Get("Idempotency-Key") != "" || len(q.Header.Values("Idempotency-Key")) > 0 {
+			t.Error("the mark for net/http was sent")
+		}
+		w.Header().Set("Retry-After", wish)
+		w.WriteHeader(http.StatusTooManyRequests)
+	}))
+	defer server.Close()
+	w := newWorker(New(Options{Client: client(t), Owner: "me"}), &store.Delivery{Endpoint: waihu.Endpoint{ID: 1, Account: acme, URL: server.URL}})
+	for text, want := range map[string]time.Duration{"7": 7 * time.Second, "": 0, "-4": 0, "soon": 0, "86400": longestWish} {
+		wish = text
+		it := &item{lane: newLane(acme, 1, 10), events: []waihu.Event{{Account: acme, N: 1}}}
+		r := result{it: it, began: time.Now()}
+		w.post(&waihu.Payload{Body: []byte("{}")}, it.events, &r)
+		if r.err == nil || !r.answered || r.pause != want {
+			t.Errorf("Retry-After %q: %v, %v", text, r.pause, r.err)
+		}
+		w.failures, w.rest = 0, time.Time{}
+		now := time.Now()
+		w.fail(it, r, now)
+		if rest := w.rest.Sub(now); rest != want {
+			t.Errorf("Retry-After %q: the endpoint rests %v", text, rest)
+		}
+	}
 }

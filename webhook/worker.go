@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,7 +24,9 @@ type worker struct {
 	stopped chan struct{}
 	poke    chan struct{}
 	results chan result
-	resting time.Time // nothing is read before it: the ledger was away
+	resting time.Time      // nothing is read before it: the ledger was away
+	loaded  store.EventRef // the last of the events that had been stepped over when this worker began that is in the lanes
+	unread  bool           // there are more of them
 
 	lanes    []*lane
 	turn     int // the lane that is asked first
@@ -53,7 +56,7 @@ func newWorker(d *Deliverer, e *store.Delivery) *worker {
 		results: make(chan result, d.o.Parallel), limit: 1, blocked: e.BlockedUntil, until: e.LeaseUntil, heads: map[waihu.AccountID]int64{},
 		added: map[waihu.AccountID]int64{}, unsaved: newProgress(), log: d.o.Log.With("endpoint", e.ID, "account", string(e.Account))}
 	for account, next := range e.Cursors {
-		w.lanes = append(w.lanes, newLane(account, next))
+		w.lanes = append(w.lanes, newLane(account, next, w.d.o.stepped))
 		w.heads[account] = next - 1
 	}
 	if !w.blocked.IsZero() {
@@ -187,11 +190,18 @@ func (w *worker) prepare() bool {
 		}
 		return false
 	}
-	list, err := w.d.o.Store.SteppedOver(w.ctx, w.e.ID, maxStepped)
+	return w.load()
+}
+
+// load brings a page of the events that were stepped over back; false: the ledger does not answer.
+func (w *worker) load() bool {
+	list, err := w.d.o.Store.SteppedOver(w.ctx, w.e.ID, w.loaded, w.d.o.stepped)
 	if err != nil {
 		return false
 	}
+	w.unread = len(list) == w.d.o.stepped
 	for len(list) > 0 {
+		w.loaded = store.EventRef{Account: list[len(list)-1].Account, N: list[len(list)-1].N}
 		n := 1
 		for n < len(list) && list[n].Account == list[0].Account {
 			n++
@@ -202,6 +212,24 @@ func (w *worker) prepare() bool {
 		list = list[n:]
 	}
 	return true
+}
+
+// more brings the next page back when little is left of the one before.
+func (w *worker) more(now time.Time) {
+	if !w.unread || now.Before(w.resting) {
+		return
+	}
+	steps := 0
+	for _, l := range w.lanes {
+		steps += l.steps
+	}
+	if steps > w.d.o.stepped/10 {
+		return
+	}
+	if !w.load() {
+		w.resting = now.Add(time.Second)
+	}
+	w.wakeUp()
 }
 
 // restore brings stepped events of one account back.
@@ -220,6 +248,10 @@ func (w *worker) restore(list []store.FailedDelivery) bool {
 		return false
 	}
 	for _, e := range events {
+		if slices.ContainsFunc(l.items, func(it *item) bool { return it.stepped && it.events[0].N == e.N }) {
+			delete(tries, e.N) // stepped over since
+			continue
+		}
 		l.put(&item{lane: l, events: []waihu.Event{e}, stepped: true, tries: tries[e.N], alone: tries[e.N], due: time.Now()})
 		delete(tries, e.N)
 	}
@@ -277,8 +309,12 @@ func (w *worker) work() time.Duration {
 				until(it.due)
 			}
 		}
+		if l.hungry() && !now.Before(w.resting) {
+			wait = 0
+		}
 	}
 	until(w.resting)
+	w.more(now)
 	w.report()
 	return max(wait, time.Millisecond)
 }
@@ -312,7 +348,7 @@ func (w *worker) hear() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for account, next := range w.added {
-		w.lanes = append(w.lanes, newLane(account, next))
+		w.lanes = append(w.lanes, newLane(account, next, w.d.o.stepped))
 		delete(w.added, account)
 	}
 	for _, l := range w.lanes {
@@ -325,8 +361,9 @@ func (w *worker) read(now time.Time) (more bool) {
 	if now.Before(w.resting) {
 		return false
 	}
+	pages := 0
 	for _, l := range w.lanes {
-		for l.hungry() && w.ctx.Err() == nil {
+		for ; l.hungry() && w.ctx.Err() == nil && pages < readPages; pages++ {
 			events, err := w.d.o.Store.Events(w.ctx, l.account, l.read, readPage)
 			if err != nil {
 				if w.ctx.Err() == nil {
