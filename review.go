@@ -183,6 +183,7 @@ type Model struct {
 	Format      string            `json:"format,omitempty"`
 	Temperature *float64          `json:"temperature,omitempty"`
 	MaxTokens   int               `json:"max_tokens,omitempty"`
+	Parallel    int               `json:"parallel,omitempty"`   // questions at once from this process; 0: 16
 	Extra       map[string]any    `json:"extra_body,omitempty"` // merged into every request last, such as enable_thinking: false
 	Headers     map[string]string `json:"headers,omitempty"`    // no secrets: they are stored as they are
 }

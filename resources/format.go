@@ -175,6 +175,7 @@ type modelDoc struct {
 	Format      string            `json:"format"` // json_schema, json_object, none
 	Temperature *float64          `json:"temperature"`
 	MaxTokens   int               `json:"max_tokens"`
+	Parallel    int               `json:"parallel"`
 	ExtraBody   map[string]any    `json:"extra_body"`
 	Headers     map[string]string `json:"headers"`
 }

@@ -40,11 +40,14 @@ func (p *plan) buildModels(list []modelDoc) {
 		default:
 			p.add(join(path, "format"), "%q is no format: json_schema, json_object or none was expected", x.Format)
 		}
+		if x.Parallel < 0 || x.Parallel > 1000 {
+			p.add(join(path, "parallel"), "%d: 1 to 1000 was expected", x.Parallel)
+		}
 		if x.MaxTokens < 0 {
 			p.add(join(path, "max_tokens"), "%d is negative", x.MaxTokens)
 		}
 		m := waihu.Model{ID: x.ID, URL: x.URL, Key: x.Key, Model: x.Model, Default: x.Default, Timeout: time.Duration(x.Timeout) * time.Second, Retries: x.Retries,
-			Format: x.Format, Temperature: x.Temperature, MaxTokens: x.MaxTokens, Extra: x.ExtraBody, Headers: x.Headers}
+			Format: x.Format, Temperature: x.Temperature, MaxTokens: x.MaxTokens, Parallel: x.Parallel, Extra: x.ExtraBody, Headers: x.Headers}
 		p.put("models", "model", x.ID, path, "", m)
 	}
 }

@@ -85,6 +85,11 @@ func (c *check) run(ctx context.Context, last bool) (*waihu.Review, error) {
 	}
 	c.collect(v)
 	c.summarize(v)
+	release, ok := c.w.slots.take(c.asks)
+	if !ok {
+		return nil, errBusy
+	}
+	defer release()
 	for _, a := range c.asks {
 		if err := a.ask(ctx, c, v, last); err != nil {
 			return nil, err

@@ -22,6 +22,7 @@ type desk struct {
 	epoch, next int64
 	seq         int
 	dir         string
+	agent       waihu.AgentID // that calls talk with
 
 	mu     sync.Mutex
 	models []waihu.Model
@@ -42,7 +43,7 @@ func newDesk(t *testing.T, spec waihu.AgentSpec, edit func(*waihu.Task)) *desk {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { st.Close() })
-	d := &desk{T: t, Store: st, dir: dir}
+	d := &desk{T: t, Store: st, dir: dir, agent: "a"}
 	d.must(st.UpsertAccount(ctx, waihu.Account{ID: "acme", Name: "Acme"}))
 	spec.ID, spec.Account, spec.Name, spec.Brain = "a", "acme", "a", waihu.BrainFlow
 	d.must(st.SaveAgent(ctx, &spec))
@@ -85,7 +86,7 @@ func (d *desk) calls(outcomes ...*waihu.Outcome) (ids []waihu.CallID) {
 	d.must(err)
 	tick := store.Tick{Epoch: d.epoch, Owner: "test", Now: time.Now(), NextCall: func() (waihu.CallID, bool) { d.next++; return waihu.NewCallID(0, d.epoch, d.next), true },
 		Pops: []store.Pop{{Task: "t", Account: "acme", Run: 1, Fresh: true, Limit: len(outcomes), Decide: func(store.PoppedNumber) store.Decision {
-			return store.Decision{Dial: true, Line: "l", Agent: "a"}
+			return store.Decision{Dial: true, Line: "l", Agent: d.agent}
 		}}}}
 	res, err := d.Tick(d.Context(), &tick)
 	d.must(err)
@@ -106,7 +107,7 @@ func (d *desk) calls(outcomes ...*waihu.Outcome) (ids []waihu.CallID) {
 
 // wrapup is the room over this desk, with the scripted model when there are models.
 func (d *desk) wrapup() *Wrapup {
-	return New(Options{Store: d.Store, Wait: time.Millisecond, Grade: func(spec *waihu.AgentSpec, o *waihu.Outcome) string {
+	return New(Options{Store: d.Store, Wait: time.Millisecond, Fresh: -1, Grade: func(spec *waihu.AgentSpec, o *waihu.Outcome) string {
 		if len(spec.Grade) > 0 {
 			return spec.Grade[0].Level
 		}

@@ -38,6 +38,7 @@ type facts struct {
 	Grade   string   `expr:"grade"`
 	EndedBy string   `expr:"ended_by"`
 	OptOut  bool     `expr:"opt_out"`
+	Answer  bool     `expr:"answered"`
 	Digits  string   `expr:"digits"`
 	Tags    []string `expr:"tags"`
 
@@ -57,7 +58,7 @@ type facts struct {
 
 // factsOf reads a call. Turns that were still being recognised (partial) are left out: another turn replaced them.
 func factsOf(o *waihu.Outcome) *facts {
-	f := &facts{Duration: o.Talk().Seconds(), Grade: o.Grade, EndedBy: string(o.HangupBy), OptOut: o.OptOut, Tags: slices.Clone(o.Tags)}
+	f := &facts{Duration: o.Talk().Seconds(), Grade: o.Grade, EndedBy: string(o.HangupBy), OptOut: o.OptOut, Answer: o.Disposition == waihu.Answered, Tags: slices.Clone(o.Tags)}
 	var agent, callee []span
 	var agentText, calleeText strings.Builder
 	said := func(who string) (texts []string) {
@@ -291,7 +292,7 @@ func (v *plainRule) Visit(n *ast.Node) {
 
 // holds runs a rule.
 func holds(rule string, f *facts) (bool, error) {
-	p, err := compile(rule)
+	p, err := compiled(rule)
 	if err != nil {
 		return false, err
 	}

@@ -436,3 +436,45 @@ func TestBroken(t *testing.T) {
 		t.Errorf("%v", e)
 	}
 }
+
+// TestSlowModel: a model that hangs holds up the reviews that need it, as many at once as it may be asked, and no others.
+func TestSlowModel(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, waihu.AgentSpec{QA: []waihu.QualityItem{{ID: "hello", Kind: "rule", Check: "agent_said('您好')"}}}, nil)
+	spec := judgedAgent()
+	spec.ID, spec.Account, spec.Name, spec.Brain = "b", "acme", "b", waihu.BrainFlow
+	d.must(d.SaveAgent(t.Context(), &spec))
+	hold := make(chan bool)
+	d.models = []waihu.Model{{ID: "m1", Model: "slow", Parallel: 3}}
+	inside, most := 0, 0
+	d.answer = func(int, waihu.Model, Question) (Answer, error) {
+		d.mu.Lock()
+		inside++
+		most = max(most, inside)
+		d.mu.Unlock()
+		<-hold
+		d.mu.Lock()
+		inside--
+		d.mu.Unlock()
+		return Answer{Text: goodAnswer}, nil
+	}
+	list := make([]*waihu.Outcome, 150)
+	for i := range list {
+		list[i] = aCall()
+	}
+	d.agent = "b"
+	slow := d.calls(list...)
+	d.run()
+	d.until("the model is asked", func() bool { d.mu.Lock(); defer d.mu.Unlock(); return inside == 3 })
+	silent := aCall()
+	silent.Transcript = nil // nothing to show a model
+	d.agent = "a"
+	d.review(d.calls(silent)[0])
+	d.mu.Lock()
+	if most != 3 {
+		t.Errorf("asked %d questions at once", most)
+	}
+	d.mu.Unlock()
+	close(hold)
+	d.review(slow[0])
+}

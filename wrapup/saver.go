@@ -25,8 +25,8 @@ type saving struct {
 	done chan struct{} // closed when r is committed or has failed; sent to when this one shall lead
 }
 
-// maxSaving bounds one commit: a few milliseconds of the writer.
-const maxSaving = 64
+// maxSaving bounds one commit: some milliseconds of the writer.
+const maxSaving = 128
 
 // commit is save, whose panic must not leave the others waiting for ever.
 func (s *saver) commit(ctx context.Context, list ...store.Reviewed) (err error) {

@@ -9,8 +9,8 @@
 //
 // Rules need no model. What a model is asked goes in one request per call and model; its answer is JSON, checked field by field against
 // the schema it was asked for, asked for once more when something is wrong with it, and then left undecided. A model that does not answer
-// is tried Tries times with the queue's pauses. A slow model delays nothing but the reviews that need it, at most as many
-// at once as the queue has workers for them.
+// is tried Tries times with the queue's pauses. A model is asked a bounded number of questions at once (Model.Parallel); reviews that find it
+// busy make room for those that need none, and come back: a slow model delays nobody else.
 //
 // Recordings: a call writes its sound into a folder of this machine; once the call has ended the job recording.keep notes size and
 // checksum and, when a bucket is configured, moves the file there: it is removed here only after the copy was read back or
@@ -25,6 +25,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"time"
 
 	"waihu"
@@ -43,6 +44,8 @@ type Options struct {
 	Ask func(ctx context.Context, m waihu.Model, q Question) (Answer, error)
 	// Tries is how often a job is tried while a model does not answer; default 3.
 	Tries int
+	// Fresh is how old what was read of tasks, checks and models may be; default 1 s, below 0 is always read.
+	Fresh time.Duration
 	// Wait is how long run.summary waits before it looks again whether all reviews are done; default 1 s.
 	Wait time.Duration
 	Log  *slog.Logger // default: discard
@@ -75,8 +78,10 @@ func (e *AskError) Unwrap() error { return e.Cause }
 
 // Wrapup works what follows calls.
 type Wrapup struct {
-	o     Options
-	saver saver
+	o      Options
+	saver  saver
+	memory memory
+	slots  slots
 }
 
 // New starts nothing.
@@ -90,6 +95,9 @@ func New(o Options) *Wrapup {
 	if o.Wait == 0 {
 		o.Wait = time.Second
 	}
+	if o.Fresh == 0 {
+		o.Fresh = time.Second
+	}
 	if o.Models == nil || o.Ask == nil {
 		o.Models = func(context.Context) ([]waihu.Model, error) { return nil, nil }
 	}
@@ -98,10 +106,11 @@ func New(o Options) *Wrapup {
 	return w
 }
 
-// Bounds of the jobs: reviews mostly wait for models, so that many of them cost little.
+// Bounds of the jobs. Reviews mostly wait, for a model or for the commit that they share with others: many of them cost little.
 const (
-	reviewWorkers = 32
-	jobLimit      = 5 * time.Minute
+	reviewWorkers  = 128
+	summaryWorkers = 16
+	jobLimit       = 5 * time.Minute
 )
 
 // Join adds this room's jobs to a queue's options.
@@ -119,7 +128,7 @@ func (w *Wrapup) Join(o *queue.Options) {
 		o.GaveUp = map[string]func(context.Context, waihu.Job, string) error{}
 	}
 	o.Handle[waihu.JobReview], o.Handle[waihu.JobSummary] = w.Review, w.Summary
-	o.Workers[waihu.JobReview], o.Workers[waihu.JobSummary] = reviewWorkers, 2
+	o.Workers[waihu.JobReview], o.Workers[waihu.JobSummary] = reviewWorkers, summaryWorkers
 	o.Limit[waihu.JobReview], o.Limit[waihu.JobSummary] = jobLimit, jobLimit
 	o.GaveUp[waihu.JobReview] = w.gaveUp
 }
@@ -142,6 +151,10 @@ func (w *Wrapup) Review(ctx context.Context, j waihu.Job) error {
 		return err
 	}
 	v, err := c.run(ctx, j.Failed >= w.o.Tries)
+	if errors.Is(err, errBusy) { // the worker is free for others meanwhile
+		pause := time.Second << min(max(j.Tries-1, 0), 5)
+		return queue.Later(pause/2 + rand.N(pause))
+	}
 	if err != nil {
 		return err
 	}
@@ -196,16 +209,11 @@ func same(a, b *waihu.Review) bool {
 // gather reads everything that a check of the call needs.
 func (w *Wrapup) gather(ctx context.Context, call *waihu.Call, order waihu.ReviewOrder) (*check, error) {
 	c := &check{w: w, call: call, again: order.Again}
-	task, err := w.o.Store.Task(ctx, call.Account, call.Task)
+	task, err := w.task(ctx, call.Account, call.Task)
 	if err != nil {
 		return nil, err
 	}
-	var spec waihu.AgentSpec
-	if order.Version != 0 {
-		spec, err = w.o.Store.AgentVersion(ctx, call.Account, order.Version)
-	} else {
-		spec, err = w.o.Store.Agent(ctx, call.Account, call.Agent)
-	}
+	spec, err := w.agentOf(ctx, call, order.Version)
 	switch {
 	case err == nil:
 		c.spec = &spec
@@ -214,15 +222,17 @@ func (w *Wrapup) gather(ctx context.Context, call *waihu.Call, order waihu.Revie
 	default:
 		return nil, err
 	}
-	if c.models, err = w.o.Models(ctx); err != nil {
+	if c.models, err = w.configured(ctx); err != nil {
 		return nil, err
 	}
-	before, err := w.o.Store.Review(ctx, call.Account, call.ID)
-	switch {
-	case err == nil:
-		c.before = &before
-	case waihu.ErrorCode(err) != waihu.ENotFound:
-		return nil, err
+	if order.Again {
+		before, err := w.o.Store.Review(ctx, call.Account, call.ID)
+		switch {
+		case err == nil:
+			c.before = &before
+		case waihu.ErrorCode(err) != waihu.ENotFound:
+			return nil, err
+		}
 	}
 	if c.quality, err = w.named(ctx, c, waihu.QualityCheck, task.QualityCheck); err != nil {
 		return nil, err
@@ -242,13 +252,13 @@ func (w *Wrapup) named(ctx context.Context, c *check, kind waihu.NamedKind, id s
 		c.note("%s: there is none of that name, nothing ran", name)
 		return nil, nil
 	}
-	found, err := w.o.Store.Named(ctx, c.call.Account, kind, n)
-	if waihu.ErrorCode(err) == waihu.ENotFound {
-		c.note("%s: there is none of that name, nothing ran", name)
-		return nil, nil
-	}
+	found, err := w.readNamed(ctx, namedKey{c.call.Account, kind, n})
 	if err != nil {
 		return nil, err
+	}
+	if found == nil {
+		c.note("%s: there is none of that name, nothing ran", name)
+		return nil, nil
 	}
 	s := &source{name: name, version: digest(string(found.Data))[:12]}
 	if len(found.Data) > 0 {

@@ -33,6 +33,8 @@ func runBench(ctx context.Context, std stdio, args []string) error {
 		return benchCallbacks(ctx, std, args[1:])
 	case "book":
 		return benchBook(ctx, std, args[1:])
+	case "review":
+		return benchReview(ctx, std, args[1:])
 	case "media":
 		return benchMedia(ctx, std, args[1:])
 	case benchFarEnd:

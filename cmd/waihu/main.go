@@ -67,7 +67,7 @@ func commands() []command {
 				"  remove ID         end an endpoint\n  release ID        try a blocked one again at once\n  replay ID         deliver again what was given up, or all --from an event\n" + anywhere, runWebhook},
 		{"backup", "FILE", "copy the database of a running server", "The copy is consistent at one moment and appears under its name only when it is whole. " + anywhere, runBackup},
 		{"carrier", "", "run the simulated carrier by itself", "Answers SIP with scripted callees; the last two digits of the called number choose one.", runCarrier},
-		{"bench", "schedule|import|book|webhook|callbacks|pages|stat|media|setup", "measure one part on this machine",
+		{"bench", "schedule|import|book|review|webhook|callbacks|pages|stat|media|setup", "measure one part on this machine",
 			"Each part has settings of its own: waihu bench schedule --help. docs/benchmarks.md says how the figures are meant.", runBench},
 	}
 }
