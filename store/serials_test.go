@@ -130,3 +130,23 @@ func TestMigrationGivesSerials(t *testing.T) {
 		}
 	})
 }
+
+// TestSetTaskDoor: what a door keeps changes beside what others keep, in a started task too, and for nobody else.
+func TestSetTaskDoor(t *testing.T) {
+	engines(t, func(t *testing.T, open func(Options) *Store) {
+		w := newWorld(t, open(Options{}))
+		w.line("l1", 10)
+		k := w.task("t")
+		must(t, w.SetTaskDoor(w.ctx, acme, k.ID, "one", []byte(`{"a":1}`)))
+		w.start(k.ID)
+		must(t, w.SetTaskDoor(w.ctx, acme, k.ID, "two", []byte(`{"b":2}`)))
+		must(t, w.SetTaskDoor(w.ctx, acme, k.ID, "one", []byte(`{"a":3}`)))
+		got, err := w.Task(w.ctx, acme, k.ID)
+		must(t, err)
+		if string(got.Doors["one"]) != `{"a":3}` || string(got.Doors["two"]) != `{"b":2}` || !got.Started {
+			t.Errorf("%+v", got.Doors)
+		}
+		wantCode(t, w.SetTaskDoor(w.ctx, stranger, k.ID, "one", []byte(`{}`)), waihu.ENotFound, "task")
+		wantCode(t, w.SetTaskDoor(w.ctx, acme, k.ID, "one", []byte(`{`)), waihu.EInvalid, "JSON")
+	})
+}

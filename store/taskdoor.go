@@ -44,6 +44,28 @@ func (s *Store) FinishTask(ctx context.Context, account waihu.AccountID, id waih
 	return err
 }
 
+// SetTaskDoor keeps what one door remembers of the task, a JSON document, whether the task is started or not. It is not a change of
+// the task: UpdatedAt stays.
+func (s *Store) SetTaskDoor(ctx context.Context, account waihu.AccountID, id waihu.TaskID, door string, data []byte) error {
+	return s.update(ctx, normal, func(t *tx) error {
+		k, _, err := t.lockTask(account, id)
+		if err != nil {
+			return err
+		}
+		doors := map[string][]byte{}
+		for name, kept := range k.Doors {
+			doors[name] = kept
+		}
+		doors[door] = data
+		text, err := encodeDoors(doors)
+		if err != nil {
+			return waihu.FieldErrorf("doors", "not JSON: %v", err)
+		}
+		_, err = t.exec(`update tasks set doors = $2 where serial = $1`, k.Serial, text)
+		return err
+	})
+}
+
 // LastRun is the task's last run; ok is false when it was never started.
 func (s *Store) LastRun(ctx context.Context, account waihu.AccountID, id waihu.TaskID) (run waihu.Run, ok bool, err error) {
 	err = s.read(ctx, func(t *tx) error {

@@ -147,34 +147,6 @@ func (t *tx) updateTask(k *waihu.Task) error {
 	return t.putTaskLines(k)
 }
 
-// SetTaskDoor keeps what one door remembers of the task, a JSON document, whether the task is started or not.
-func (s *Store) SetTaskDoor(ctx context.Context, account waihu.AccountID, id waihu.TaskID, door string, data []byte) error {
-	return s.update(ctx, normal, func(t *tx) error {
-		var serial int64
-		var text string
-		found, err := t.one(into(&serial, &text), `select serial, doors from tasks where id = $1 and account = $2 and deleted = 0{lock}`, id, account)
-		if err != nil {
-			return err
-		}
-		if !found {
-			return notFound("task", id)
-		}
-		doors, err := decodeDoors(text)
-		if err != nil {
-			return err
-		}
-		if doors == nil {
-			doors = map[string][]byte{}
-		}
-		doors[door] = data
-		if text, err = encodeDoors(doors); err != nil {
-			return waihu.FieldErrorf("doors", "not JSON: %v", err)
-		}
-		_, err = t.exec(`update tasks set doors = $2 where serial = $1`, serial, text)
-		return err
-	})
-}
-
 // dropStalePin unpins a task whose agent a door has changed that knows of no pins.
 func (t *tx) dropStalePin(k *waihu.Task) error {
 	if k.AgentVersion != 0 {

@@ -247,7 +247,7 @@ func (c *request) endPush(e *waihu.Event) (any, error) {
 	if err != nil && waihu.ErrorCode(err) != waihu.ENotFound {
 		return nil, err
 	}
-	at, answered := stand(&t, runs, &counts, c.s.Now()), answeredCalls(&counts)
+	at, answered := stand(&t, nil, &counts, c.s.Now()), answeredCalls(&counts)
 	p := endPush{TaskID: t.Serial, Overview: []overviewPush{}, Progress: progressPush{Total: at.total, Called: counts.Started, Answered: answered,
 		Unanswered: max(0, counts.Started-answered-counts.State[waihu.NumberInFlight]), Pending: at.left}}
 	for _, r := range runs {

@@ -65,19 +65,24 @@ func (c *request) standingOf(t *waihu.Task) (standing, store.Counts, error) {
 	if err != nil {
 		return standing{}, counts, err
 	}
-	runs, err := c.s.Store.Runs(c.ctx, t.Account, t.ID)
+	run, ok, err := c.s.Store.LastRun(c.ctx, t.Account, t.ID)
 	if err != nil {
 		return standing{}, counts, err
 	}
-	return stand(t, runs, &counts, c.s.Now()), counts, nil
+	last := &run
+	if !ok {
+		last = nil
+	}
+	return stand(t, last, &counts, c.s.Now()), counts, nil
 }
 
-func stand(t *waihu.Task, runs []waihu.Run, counts *store.Counts, now time.Time) standing {
+// stand judges it; last is the task's last run, nil before the first.
+func stand(t *waihu.Task, last *waihu.Run, counts *store.Counts, now time.Time) standing {
 	s := standing{begun: counts.Started > 0, over: !t.Stop.IsZero() && !now.Before(t.Stop)}
 	s.left = counts.State[waihu.NumberFresh] + counts.State[waihu.NumberInFlight] + counts.State[waihu.NumberDue]
 	s.total = s.left + counts.State[waihu.NumberDone]
-	if len(runs) > 0 { // the latest first
-		s.started, s.open, s.reason = true, runs[0].State == waihu.RunOpen, runs[0].Reason
+	if last != nil {
+		s.started, s.open, s.reason = true, last.State == waihu.RunOpen, last.Reason
 	}
 	return s
 }

@@ -13,13 +13,13 @@ func TestStatusTable(t *testing.T) {
 	t.Parallel()
 	now := clockNow
 	task := waihu.Task{Stop: now.Add(time.Hour)}
-	open, done := []waihu.Run{{N: 1, State: waihu.RunOpen}}, func(r waihu.RunReason) []waihu.Run { return []waihu.Run{{N: 1, State: waihu.RunEnded, Reason: r}} }
+	open, done := &waihu.Run{N: 1, State: waihu.RunOpen}, func(r waihu.RunReason) *waihu.Run { return &waihu.Run{N: 1, State: waihu.RunEnded, Reason: r} }
 	counts := func(fresh, flying, due, finished, calls int) store.Counts {
 		return store.Counts{State: [5]int{fresh, flying, due, finished, 9}, Started: calls}
 	}
 	for _, x := range []struct {
 		name   string
-		runs   []waihu.Run
+		last   *waihu.Run
 		counts store.Counts
 		now    time.Time
 		want   string
@@ -34,7 +34,7 @@ func TestStatusTable(t *testing.T) {
 		{"all done, the run stays open", open, counts(0, 0, 0, 5, 6), now, "done"},
 		{"all done, the run has ended", done(waihu.RunDone), counts(0, 0, 0, 5, 6), now, "done"},
 		{"stopped", done(waihu.RunStopped), counts(3, 0, 0, 2, 2), now, "stop.operate"},
-		{"stopped, calls in progress", []waihu.Run{{N: 1, State: waihu.RunClosed, Reason: waihu.RunStopped}}, counts(3, 1, 0, 1, 2), now, "stop.operate"},
+		{"stopped, calls in progress", &waihu.Run{N: 1, State: waihu.RunClosed, Reason: waihu.RunStopped}, counts(3, 1, 0, 1, 2), now, "stop.operate"},
 		{"stopped before any call", done(waihu.RunStopped), counts(5, 0, 0, 0, 0), now, "stop.operate"},
 		{"stopped after the last", done(waihu.RunStopped), counts(0, 0, 0, 5, 5), now, "done"},
 		{"schedule ran out", done(waihu.RunTimeout), counts(3, 0, 0, 2, 2), now, "stop.timeout"},
@@ -43,9 +43,9 @@ func TestStatusTable(t *testing.T) {
 		{"schedule ran out, never started", nil, counts(5, 0, 0, 0, 0), now.Add(2 * time.Hour), "stop.timeout"},
 		{"no line left", done(waihu.RunAbnormal), counts(3, 0, 2, 0, 2), now, "stop.abnormal"},
 		{"imported after done", done(waihu.RunDone), counts(3, 0, 0, 5, 5), now, "pending"},
-		{"started again after a stop", append([]waihu.Run{{N: 2, State: waihu.RunOpen}}, done(waihu.RunStopped)...), counts(3, 0, 0, 2, 2), now, "running"},
+		{"started again after a stop", &waihu.Run{N: 2, State: waihu.RunOpen}, counts(3, 0, 0, 2, 2), now, "running"},
 	} {
-		if got := stand(&task, x.runs, &x.counts, x.now).status(); got != x.want {
+		if got := stand(&task, x.last, &x.counts, x.now).status(); got != x.want {
 			t.Errorf("%s: %s, want %s", x.name, got, x.want)
 		}
 	}
