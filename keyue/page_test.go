@@ -143,6 +143,16 @@ func TestCopyIsWhole(t *testing.T) {
 	if same(copied) != same(survey) || flow["agentType"] != json.Number("1") {
 		t.Errorf("copy of the flow agent %s\n%v", same(copied), flow)
 	}
+	// One that is led by somebody else's bot: its token, which is stored sealed to the agent, is the copy's too.
+	bot := &waihu.AgentSpec{ID: "bot", Account: mainAccount, Name: "外部机器人", Brain: waihu.BrainBot, Bot: &waihu.BotSpec{URL: "wss://bot.example.com", Token: "bot-secret"}}
+	w.must(w.SaveAgent(t.Context(), bot))
+	botDone := w.finish(w.ok("POST", v2+"/task/create/agent_copy", map[string]any{"agentId": "bot"}))
+	botID, _ := botDone["taskResult"].(string)
+	copied, err = w.Agent(t.Context(), mainAccount, waihu.AgentID(botID))
+	w.must(err)
+	if copied.Bot == nil || *copied.Bot != *bot.Bot || strings.Contains(w.ok("GET", v3+"/agents/detail?id="+botID, nil).raw, "bot-secret") {
+		t.Errorf("copy of the bot %+v", copied.Bot)
+	}
 	// The source vanishes before its copy is made.
 	doomed := w.ok("POST", v3+"/agents/create", map[string]any{"agentName": "短命", "prompt": "x"}).text("id")
 	late := w.ok("POST", v2+"/task/create/agent_copy", map[string]any{"agentId": doomed})
