@@ -2,13 +2,17 @@ package keyue
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -50,22 +54,59 @@ type world struct {
 	woke int
 }
 
+// fixture is the folder of a ledger with the fixture applied, made once: every world has a copy of its file.
+var fixture = sync.OnceValues(func() (file []byte, err error) {
+	dir, err := os.MkdirTemp("", "keyue-fixture-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	ctx := context.Background()
+	st, err := store.Open(ctx, store.Options{Dir: dir, Key: fixtureKey, Now: func() time.Time { return clockNow }})
+	if err != nil {
+		return nil, err
+	}
+	raw, err := os.ReadFile("../resources/testdata/resources.yaml")
+	if err == nil {
+		_, err = resources.Apply(ctx, "resources.yaml", raw, resources.Options{Store: st, Check: agent.Check})
+	}
+	for _, f := range []func() error{
+		func() error {
+			return st.UpsertAccount(ctx, waihu.Account{ID: stranger, Name: "另一个租户", Doors: map[string][]byte{Door: []byte(`{"uid":"other-uid","username":"别人","tenant_id":"9"}`)}})
+		},
+		func() error {
+			return st.AddToken(ctx, store.Token{Account: stranger, Name: "keyue", Scope: Door}, other.token)
+		},
+		func() error {
+			return st.AddToken(ctx, store.Token{Account: subAccount, Name: "keyue", Scope: Door}, sub.token)
+		},
+		func() error {
+			return st.AddToken(ctx, store.Token{Account: mainAccount, Name: "yunfu", Scope: "yunfu"}, "YUNFU_TOKEN")
+		},
+	} {
+		if err == nil {
+			err = f()
+		}
+	}
+	if err := errors.Join(err, st.Close()); err != nil { // which leaves no log beside the file
+		return nil, err
+	}
+	return os.ReadFile(filepath.Join(dir, "waihu.db"))
+})
+
+var fixtureKey = bytes.Repeat([]byte{7}, store.KeySize)
+
 func newWorld(t testing.TB, change ...func(*Options)) *world {
 	t.Helper()
 	w := &world{TB: t, now: clockNow}
 	now := func() time.Time { return w.now }
-	var err error
-	w.Store, err = store.Open(t.Context(), store.Options{Dir: t.TempDir(), Key: bytes.Repeat([]byte{7}, store.KeySize), Now: now})
+	file, err := fixture()
+	w.must(err)
+	dir := t.TempDir()
+	w.must(os.WriteFile(filepath.Join(dir, "waihu.db"), file, 0o600))
+	w.Store, err = store.Open(t.Context(), store.Options{Dir: dir, Key: fixtureKey, Now: now})
 	w.must(err)
 	t.Cleanup(func() { w.Store.Close() })
-	raw, err := os.ReadFile("../resources/testdata/resources.yaml")
-	w.must(err)
-	_, err = resources.Apply(t.Context(), "resources.yaml", raw, resources.Options{Store: w.Store, Check: agent.Check})
-	w.must(err)
-	w.must(w.UpsertAccount(t.Context(), waihu.Account{ID: stranger, Name: "另一个租户", Doors: map[string][]byte{Door: []byte(`{"uid":"other-uid","username":"别人","tenant_id":"9"}`)}}))
-	w.must(w.AddToken(t.Context(), store.Token{Account: stranger, Name: "keyue", Scope: Door}, other.token))
-	w.must(w.AddToken(t.Context(), store.Token{Account: subAccount, Name: "keyue", Scope: Door}, sub.token))
-	w.must(w.AddToken(t.Context(), store.Token{Account: mainAccount, Name: "yunfu", Scope: "yunfu"}, "YUNFU_TOKEN"))
 	o := Options{Store: w.Store, Check: agent.Check, Now: now, Wake: func() { w.woke++ }, Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
 	for _, f := range change {
 		f(&o)
