@@ -50,7 +50,14 @@ type Order struct {
 	Peer    *sip.Peer
 	Trunk   waihu.Trunk
 	Caller  waihu.PhoneNumber
+	// Before is closed when the INVITE of the order before this one on the line has left, or never will. Ours waits for it, not
+	// longer than turnWait, so that numbers are called in the order in which they were chosen. nil: nothing to wait for.
+	Before <-chan struct{}
+	OnSent func() // the INVITE has left; may be nil
 }
+
+// turnWait bounds what calls that are slow to begin (a name to resolve, a sentence to render) can cost those behind them.
+const turnWait = 100 * time.Millisecond
 
 // DefaultMaxCall ends every call whose trunk names no limit.
 const DefaultMaxCall = time.Hour
@@ -175,6 +182,7 @@ func recordingName(a waihu.Attempt, at time.Time) string {
 
 // invite signals until the call stands.
 func (c *live) invite(ctx context.Context) (*sip.Dialog, error) {
+	AwaitTurn(ctx, c.order.Before)
 	a := &c.order.Attempt
 	ring := a.RingTimeout
 	if ring == 0 {
@@ -183,8 +191,27 @@ func (c *live) invite(ctx context.Context) (*sip.Dialog, error) {
 	return c.Endpoint.Invite(ctx, sip.Invite{
 		Call: a.Call, Peer: c.order.Peer, Callee: a.Phone, Caller: c.order.Caller,
 		SDP: c.session.Offer(), RingTimeout: ring, Session: negotiator{c.session},
-		OnProgress: c.progress,
+		OnSent: c.order.OnSent, OnProgress: c.progress,
 	})
+}
+
+// AwaitTurn returns when before is closed, after turnWait at the latest, or when ctx ends. A nil before is closed.
+func AwaitTurn(ctx context.Context, before <-chan struct{}) {
+	if before == nil {
+		return
+	}
+	select {
+	case <-before:
+		return
+	default:
+	}
+	late := time.NewTimer(turnWait)
+	defer late.Stop()
+	select {
+	case <-before:
+	case <-late.C:
+	case <-ctx.Done():
+	}
 }
 
 // progress takes the early media of a provisional answer and tells viewers, once, that it rings.

@@ -65,6 +65,7 @@ type trunk struct {
 	bad  string // why its settings cannot be used; empty: they can
 
 	live      int
+	turn      chan struct{} // closed when the INVITE of the latest order has left, or never will, and those before it; nil before the first
 	notBefore time.Time
 	down      string
 	stop      context.CancelFunc // ends its keepers
@@ -298,9 +299,20 @@ func (l *Lines) Place(a waihu.Attempt) error {
 	}
 	t.live++
 	l.byCalls[a.Call] = a.Line
-	order := call.Order{Attempt: a, Peer: t.peer, Trunk: t.line.Trunk, Caller: callerOf(&t.line.Trunk, a.Call, a.Caller)}
+	before, turn := t.turn, make(chan struct{})
+	sent := sync.OnceFunc(func() { close(turn) })
+	t.turn = turn
+	order := call.Order{Attempt: a, Peer: t.peer, Trunk: t.line.Trunk, Caller: callerOf(&t.line.Trunk, a.Call, a.Caller), Before: before, OnSent: sent}
 	l.calls.Go(func() {
 		outcome := l.dial(order)
+		if outcome.InviteAt.IsZero() && before != nil { // it stands in nobody's way, but those before it do
+			l.calls.Go(func() {
+				call.AwaitTurn(l.callCtx, before)
+				sent()
+			})
+		} else {
+			sent()
+		}
 		l.mu.Lock()
 		delete(l.byCalls, a.Call)
 		if now := l.trunks[a.Line]; now != nil {

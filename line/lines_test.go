@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -106,6 +107,54 @@ func eventually(t *testing.T, what string, cond func() bool) {
 			t.Fatalf("%s did not come", what)
 		}
 	}
+}
+
+// TestOrdersLeaveInOrder: numbers that are placed together are called in the order in which they were placed; one that is never
+// called holds nobody up.
+func TestOrdersLeaveInOrder(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	var called []string
+	far := startTrunk(t, func(method, message string) string {
+		if method != "INVITE" {
+			return ""
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		to, _, _ := strings.Cut(strings.TrimPrefix(message, "INVITE sip:"), "@")
+		if !slices.Contains(called, to) {
+			called = append(called, to)
+		}
+		return "486 Busy Here"
+	})
+	l, outcomes, _ := startLines(t, func() string { return "" })
+	l.Configure([]waihu.Line{{ID: "far", Concurrency: 100, Trunk: waihu.Trunk{URI: "sip:" + far.conn.LocalAddr().String(), AllowPrefixes: []string{"1"}}}})
+	for round := range int64(10) { // a machine that stands still for longer than turnWait lets them pass each other
+		var want []string
+		for n := range int64(30) {
+			phone := fmt.Sprint(13800000000 + 100*round + n)
+			if n%10 == 5 {
+				phone = "2" + phone // refused
+			} else {
+				want = append(want, phone)
+			}
+			if err := l.Place(order(t, "far", 100*round+n, waihu.PhoneNumber(phone))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 30 {
+			take(t, outcomes)
+		}
+		mu.Lock()
+		got := called
+		called = nil
+		mu.Unlock()
+		if slices.Equal(got, want) {
+			return
+		}
+		t.Logf("round %d: called in the order %v", round, got)
+	}
+	t.Error("never in the order in which they were placed")
 }
 
 // TestLifeOfTheLines: orders are taken, refused with a reason, ended by HangUp, and each accepted one has one outcome.

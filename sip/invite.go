@@ -30,6 +30,7 @@ type Invite struct {
 	SDP          []byte            // our offer
 	RingTimeout  time.Duration     // 0: DefaultRingTimeout
 	SetupTimeout time.Duration     // 0: DefaultSetupTimeout
+	OnSent       func()            // the first INVITE has left; may be nil
 	OnProgress   func(Progress)    // provisional answers in order; may be nil
 	Session      Session           // may be nil: later offers are refused with 488
 }
@@ -250,6 +251,9 @@ func (c *call) once(p *patience, n int, dst netip.AddrPort) (*gosip.Response, er
 		}
 		c.mu.Unlock()
 		return nil, err
+	}
+	if n == 1 && c.inv.OnSent != nil {
+		c.inv.OnSent()
 	}
 	var (
 		provisional, canceled bool
