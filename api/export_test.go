@@ -142,10 +142,10 @@ func TestStalledExport(t *testing.T) {
 	t.Parallel()
 	a := newAfter(t)
 	rng := rand.New(rand.NewPCG(1, 1))
-	total := 3 * numbersPage
+	total := 700 // few and large: what counts is bytes
 	list := make([]store.NewNumber, total)
 	for i := range list {
-		noise := make([]byte, 1000) // together more than the sockets' buffers take, also when compressed
+		noise := make([]byte, 10_000) // together more than the sockets' buffers take, also when compressed
 		for j := range noise {
 			noise[j] = byte(rng.Uint32())
 		}
@@ -159,7 +159,11 @@ func TestStalledExport(t *testing.T) {
 		over <- struct{}{}
 	}))
 	t.Cleanup(server.Close)
-	for _, format := range []string{"csv", "xlsx"} {
+	formats := []string{"csv", "xlsx"}
+	if raceScale > 1 {
+		formats = formats[:1] // a workbook is read by the same pages, and unpacked slowly
+	}
+	for _, format := range formats {
 		conn, err := net.Dial("tcp", server.Listener.Addr().String())
 		a.must(err)
 		a.must(conn.(*net.TCPConn).SetReadBuffer(64 << 10))
@@ -170,7 +174,7 @@ func TestStalledExport(t *testing.T) {
 		a.must(err)
 		for i := range 3 {
 			// An erasure ends by cutting the log, which a reader with an open transaction would refuse.
-			if _, err := a.Erase(t.Context(), store.Erasure{Phone: waihu.PhoneNumber(fmt.Sprint(13900000000 + i))}); err != nil {
+			if _, err := a.Erase(t.Context(), store.Erasure{Phone: waihu.PhoneNumber(fmt.Sprint(13900000000 + i)), Accounts: []waihu.AccountID{"other"}}); err != nil {
 				t.Fatalf("during a stalled %s download: %v", format, err)
 			}
 			if info, err := os.Stat(filepath.Join(a.dir, "waihu.db-wal")); err != nil || info.Size() != 0 {
