@@ -41,6 +41,7 @@ type config struct {
 	BucketKey  string // env:NAME or file:PATH
 	BucketPass string // env:NAME or file:PATH
 	Keyue      keyueConfig
+	VoiceFox   voicefoxConfig
 	Callbacks  callbackConfig
 
 	crash    func(point string) // nil but in tests, which kill the process in it at named points
@@ -61,6 +62,7 @@ func (c *config) flags(fs *flag.FlagSet) {
 	fs.BoolVar(&c.NoImport, "refuse-running-import", false, "refuse imports into a started task with the vendor error 6007, as its older pages do")
 	fs.BoolVar(&c.Millis, "record-milliseconds", false, "give durations of call records in milliseconds instead of seconds")
 	c.Keyue.flags(fs)
+	c.VoiceFox.flags(fs)
 	wholeVar(fs, &c.MinFreeMB, "min-free-mb", 256, "stop dialling and importing when the data folder's disk has fewer free `megabytes`")
 	c.Callbacks.flags(fs)
 	fs.StringVar(&c.Bucket, "recordings-bucket", "", "`address` of an S3 bucket to which finished recordings are moved, as https://s3.example.com/bucket/prefix; empty keeps them in the data folder")
@@ -213,6 +215,9 @@ func (c *config) check() error {
 		return fmt.Errorf("--busy-status %d: an HTTP status between 200 and 599 was expected", c.BusyStatus)
 	}
 	if err := c.Keyue.check(); err != nil {
+		return err
+	}
+	if err := c.VoiceFox.check(); err != nil {
 		return err
 	}
 	if c.MinFreeMB < 0 {

@@ -68,6 +68,7 @@ func TestConfigRefuses(t *testing.T) {
 		{"no number", []string{"--min-free-mb", "few"}, "a whole number was expected"},
 		{"unknown flag", []string{"--htpp", "x"}, "-htpp"},
 		{"no level", []string{"--log-level", "loud"}, "--log-level"},
+		{"no unit", []string{"--voicefox-retry-unit", "hour"}, "--voicefox-retry-unit"},
 		{"stray word", []string{"now"}, "takes no argument"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -288,7 +288,7 @@ func (c *client) follow(ctx context.Context, own string, k *task, events <-chan 
 // read looks at the calls of today, and into one that was answered.
 func (c *client) read(ctx context.Context, id int64) error {
 	answered := ""
-	total, from := 0, time.Now().Add(-time.Hour).Format(time.DateTime)
+	total, from := 0, time.Now().AddDate(0, 0, -2).Format(time.DateTime) // the workspace may be in another time zone
 	for page := 1; ; page++ {
 		var log struct {
 			Items []struct {
