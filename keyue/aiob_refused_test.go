@@ -108,8 +108,10 @@ func TestAIOBRefused(t *testing.T) {
 	if after := a.ledger(); after != before {
 		t.Errorf("refused requests changed the ledger:\n%s\n%s", before, after)
 	}
-	if r := a.as(a.token, "GET", aiob3+"/create", nil); r.status != 405 {
-		t.Errorf("GET: %d", r.status)
+	for path, code := range map[string]int{"/create": 405, "/reorder": 404} {
+		if r := a.as(a.token, "GET", aiob3+path, nil); r.status != code || r.code != code || len(r.body) != 5 {
+			t.Errorf("GET %s: %d %s", path, r.status, r.raw)
+		}
 	}
 	lenient := newAIOB(t, func(o *Options) { o.ErrorStatus = 200 })
 	if r := lenient.as(lenient.token, "POST", aiob3+"/create", fields{}); r.status != 200 || r.code != 400 {

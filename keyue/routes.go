@@ -61,8 +61,12 @@ func (s *server) routes() []route {
 	}
 }
 
-// nothing answers what no route takes: a wrong method on a known path is said to be one.
+// nothing answers what no route takes, in the envelope of the family: a wrong method on a known path is said to be one.
 func (s *server) nothing(w http.ResponseWriter, r *http.Request) {
+	fail, wrongMethod, unknown := s.fail, paramFormat, notExist
+	if strings.HasPrefix(r.URL.Path, "/api/") {
+		fail, wrongMethod, unknown = s.aiobFail, http.StatusMethodNotAllowed, http.StatusNotFound
+	}
 	var allow []string
 	for _, m := range []string{"GET", "POST", "PUT", "DELETE"} {
 		other := r.Clone(r.Context())
@@ -73,8 +77,8 @@ func (s *server) nothing(w http.ResponseWriter, r *http.Request) {
 	}
 	if len(allow) > 0 && !slices.Contains(allow, r.Method) {
 		w.Header().Set("Allow", strings.Join(allow, ", "))
-		s.fail(w, r, &refusal{http.StatusMethodNotAllowed, paramFormat, "请求方式不正确,应为 " + strings.Join(allow, "、")})
+		fail(w, r, &refusal{http.StatusMethodNotAllowed, wrongMethod, "请求方式不正确,应为 " + strings.Join(allow, "、")})
 		return
 	}
-	s.fail(w, r, &refusal{http.StatusNotFound, notExist, "接口不存在"})
+	fail(w, r, &refusal{http.StatusNotFound, unknown, "接口不存在"})
 }
