@@ -64,7 +64,7 @@ func (s *Store) AddBatch(ctx context.Context, b Batch, job waihu.Job) error {
 
 // SaveBatch writes where a batch stands and one of its parts, if any, in one commit, and the event that it is over when it is.
 func (s *Store) SaveBatch(ctx context.Context, b Batch, part *BatchPart) error {
-	return s.update(ctx, normal, func(t *tx) error {
+	return s.updateThen(ctx, normal, func(t *tx) error {
 		done, was := int64(0), BatchWaiting
 		if b.State != BatchWaiting {
 			done = ms(s.now())
@@ -91,7 +91,7 @@ func (s *Store) SaveBatch(ctx context.Context, b Batch, part *BatchPart) error {
 		told := newBatch()
 		told.event(waihu.EventBatchDone, b.Account, b.Task, s.now(), 0, batchBody{Batch: b.ID, Kind: b.Kind})
 		return t.flush(told)
-	})
+	}, "batch.before_commit", "batch.after_commit")
 }
 
 func (t *tx) putPart(batch string, p *BatchPart) error {
