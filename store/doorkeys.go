@@ -26,7 +26,7 @@ func ParseDoorKey(text string) ([]byte, error) {
 		key, err = base64.StdEncoding.DecodeString(rest)
 	}
 	if err != nil || len(key) != 16 && len(key) != 24 && len(key) != 32 {
-		return nil, errors.New("an AES key was expected: 16, 24 or 32 characters, or as many bytes behind hex: or base64:")
+		return nil, errors.New("an AES key was expected: 16, 24 or 32 characters, or hex: or base64: and as many bytes")
 	}
 	return key, nil
 }

@@ -61,8 +61,8 @@ type importer struct {
 // seqRanges are numbers of a task by their seq, as first and last of each range.
 type seqRanges [][2]int64
 
-// maxRanges bounds one event.
-const maxRanges = 1000
+// maxRanges bounds one event, and with it the addresses that are made of it.
+const maxRanges = 200
 
 // with adds a seq, which is usually the next.
 func (r seqRanges) with(seq int64) seqRanges {

@@ -2,6 +2,7 @@ package yunfu
 
 import (
 	"maps"
+	"math"
 
 	"waihu"
 )
@@ -22,6 +23,12 @@ func (c *request) scriptGroups(account waihu.AccountID, own bool) (list []map[st
 				continue
 			}
 			g := maps.Clone(groupDefaults)
+			if a.Voice.Speed > 0 { // the vendor's middle is 50
+				g["speed"] = int(math.Round(a.Voice.Speed * 50))
+			}
+			if a.Voice.Volume > 0 {
+				g["volume"] = a.Voice.Volume
+			}
 			for k, v := range a.Vendor[Door] {
 				if _, known := g[k]; known {
 					g[k] = v

@@ -232,21 +232,24 @@ func benchStat(ctx context.Context, std stdio, args []string) error {
 // besideRequests runs f while the path is asked for at the fixed rate, by as many clients as that needs.
 func (b *doorBench) besideRequests(ctx context.Context, path string, f func() error) error {
 	inner, cancel := context.WithCancel(ctx)
-	due := make(chan struct{}, 16) // a server that cannot keep up is asked less
+	due := make(chan struct{}, b.rate) // a server that cannot keep up is asked a second's worth later, and then less
 	var clients sync.WaitGroup
 	clients.Go(func() {
-		tick := time.NewTicker(time.Second / time.Duration(b.rate))
-		defer tick.Stop()
 		defer close(due)
+		tick := time.NewTicker(2 * time.Millisecond)
+		defer tick.Stop()
+		began, sent := time.Now(), 0
 		for {
 			select {
 			case <-tick.C:
 			case <-inner.Done():
 				return
 			}
-			select {
-			case due <- struct{}{}:
-			default:
+			for ; sent < int(time.Since(began).Seconds()*float64(b.rate)); sent++ {
+				select {
+				case due <- struct{}{}:
+				default:
+				}
 			}
 		}
 	})
