@@ -23,7 +23,7 @@ func (c *request) agentCreate() (any, error) {
 	}
 	a.Account, a.ID, a.Version, a.ExternalIDs = c.account.ID, "", 0, nil
 	change(&a)
-	c.signed(&a)
+	sign(&a, c.who.UID, c.who.Username)
 	if problems := c.s.Check(&a); len(problems) > 0 {
 		return nil, wrong(paramCheck, problems[0].Field, "%s", problems[0].Message)
 	}
@@ -70,16 +70,9 @@ func (c *request) newSpec() (a waihu.AgentSpec, err error) {
 	return a, nil
 }
 
-// signed writes who has made an agent.
-func (c *request) signed(a *waihu.AgentSpec) { sign(a, c.who.UID, c.who.Username) }
-
+// sign writes who has made an agent.
 func sign(a *waihu.AgentSpec, uid, username string) {
-	for _, prefix := range []string{"created", "lastEdit"} {
-		id, name := prefix+"UserId", prefix+"Username"
-		if prefix == "lastEdit" {
-			id = "lastEditId"
-		}
-		set(a, id, uid)
-		set(a, name, username)
+	for name, value := range map[string]string{"createdUserId": uid, "createdUsername": username, "lastEditId": uid, "lastEditUsername": username} {
+		set(a, name, value)
 	}
 }

@@ -26,28 +26,28 @@ const (
 // agentObject is an agent in list and detail. The detail page is stored up to lastEditUsername, the list page not at
 // all; the names of what follows are ours.
 type agentObject struct {
-	ID                string `json:"id"`
-	AgentName         string `json:"agentName"`
-	QuickSceneType    int    `json:"quickSceneType"` // 1 商品导购, 2 线索收集
-	Description       string `json:"description"`
-	AvatarURL         string `json:"avatarUrl"`
-	TenantID          string `json:"tenantId"`
-	Updated           string `json:"updated"`
-	Created           string `json:"created"`
-	CreatedUserID     string `json:"createdUserId"`
-	CreatedUsername   string `json:"createdUsername"`
-	LastEditID        string `json:"lastEditId"`
-	LastEditUsername  string `json:"lastEditUsername"`
-	Status            string `json:"status"` // 0 offline, 1 publishing, 2 online; text as in the query
-	Type              int    `json:"type"`
-	AgentScene        int    `json:"agentScene"`
-	Version           int    `json:"version"`
-	VersionID         int64  `json:"versionId"`
-	Language          string `json:"language"`
-	Welcome           string `json:"welcome"`
-	Prompt            string `json:"prompt"`
-	KnowledgeCount    int    `json:"knowledgeCount"`
-	CollectorQuestion int    `json:"collectCount"`
+	ID               string `json:"id"`
+	AgentName        string `json:"agentName"`
+	QuickSceneType   int    `json:"quickSceneType"` // 1 商品导购, 2 线索收集
+	Description      string `json:"description"`
+	AvatarURL        string `json:"avatarUrl"`
+	TenantID         string `json:"tenantId"`
+	Updated          string `json:"updated"`
+	Created          string `json:"created"`
+	CreatedUserID    string `json:"createdUserId"`
+	CreatedUsername  string `json:"createdUsername"`
+	LastEditID       string `json:"lastEditId"`
+	LastEditUsername string `json:"lastEditUsername"`
+	Status           string `json:"status"` // 0 offline, 1 publishing, 2 online; text as in the query
+	Type             int    `json:"type"`
+	AgentScene       int    `json:"agentScene"`
+	Version          int    `json:"version"`
+	VersionID        int64  `json:"versionId"`
+	Language         string `json:"language"`
+	Welcome          string `json:"welcome"`
+	Prompt           string `json:"prompt"`
+	KnowledgeCount   int    `json:"knowledgeCount"`
+	CollectCount     int    `json:"collectCount"`
 }
 
 func (c *request) agentObject(a *waihu.AgentSpec) agentObject {
@@ -58,7 +58,7 @@ func (c *request) agentObject(a *waihu.AgentSpec) agentObject {
 		Status: strconv.Itoa(int(a.State)), Type: typeOf(a), AgentScene: set.number("agentScene"), Version: a.Version, VersionID: a.VersionID,
 		Language: a.Language, Welcome: a.Opening.Say, KnowledgeCount: len(a.Knowledge)}
 	if a.LLM != nil {
-		o.Prompt, o.CollectorQuestion = a.LLM.Prompt, len(a.LLM.Collect)
+		o.Prompt, o.CollectCount = a.LLM.Prompt, len(a.LLM.Collect)
 	}
 	if o.CreatedUserID == "" { // of the apply file: nobody but the account has made it
 		o.CreatedUserID, o.CreatedUsername = c.who.UID, c.who.Username

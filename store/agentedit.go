@@ -121,6 +121,22 @@ func (s *Store) AgentOffline(ctx context.Context, account waihu.AccountID, id wa
 	})
 }
 
+// agentsOnline refuses a start with an agent that is offline. The rows stay locked until the commit, so that none goes
+// offline meanwhile; one that is not there is the preflight's affair.
+func (t *tx) agentsOnline(k *waihu.Task) error {
+	ids := slices.Compact(slices.Sorted(slices.Values(k.Agents()))) // in one order: two starts never wait for each other in a circle
+	for _, id := range ids {
+		state, name := waihu.AgentOnline, ""
+		if _, err := t.one(into(&state, &name), `select state, name from agents where id = $1{lock}`, id); err != nil {
+			return err
+		}
+		if state != waihu.AgentOnline {
+			return conflict(nil, "agent %s (%s) is offline: publish it before it calls", id, name)
+		}
+	}
+	return nil
+}
+
 // DeleteAgent removes the account's own agent with its versions. Refused while it is online or being published
 // (ErrAgentOnline) and while a task names it (ErrAgentUsed).
 func (s *Store) DeleteAgent(ctx context.Context, account waihu.AccountID, id waihu.AgentID) error {

@@ -174,6 +174,9 @@ func TestAgentLife(t *testing.T) {
 		}
 		must(t, w.StopTask(w.ctx, acme, task.ID))
 		must(t, w.AgentOffline(w.ctx, acme, first.ID))
+		if _, err := w.StartTask(w.ctx, acme, task.ID); waihu.ErrorCode(err) != waihu.EConflict || !strings.Contains(err.Error(), "offline") {
+			t.Errorf("started with an agent that is offline: %v", err)
+		}
 		if err := w.DeleteAgent(w.ctx, acme, first.ID); !errors.Is(err, waihu.ErrAgentUsed) {
 			t.Errorf("an agent of a task was deleted: %v", err)
 		}

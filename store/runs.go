@@ -9,7 +9,7 @@ import (
 
 // StartTask opens a run and reserves min(limit, concurrency) on each named line, or is refused.
 // An earlier run may still drain: its hold counts as the task's own. A task that is started
-// already has its open run returned.
+// already has its open run returned. An agent that is offline stands against it.
 func (s *Store) StartTask(ctx context.Context, account waihu.AccountID, id waihu.TaskID) (run waihu.Run, err error) {
 	err = s.update(ctx, normal, func(t *tx) error {
 		k, last, err := t.lockTask(account, id)
@@ -23,6 +23,9 @@ func (s *Store) StartTask(ctx context.Context, account waihu.AccountID, id waihu
 		now := s.now()
 		if !k.Stop.IsZero() && !now.Before(k.Stop) {
 			return conflict(waihu.ErrWindowOver, "the task's window ended at %s", k.Stop.In(k.Location()).Format(time.DateTime))
+		}
+		if err := t.agentsOnline(&k.Task); err != nil {
+			return err
 		}
 		hold, err := t.hold(&k.Task, now)
 		if err != nil {
