@@ -4,9 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"io/fs"
 	"maps"
 	"mime"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 
@@ -74,20 +76,42 @@ func (s *server) numberImport(c *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	file, err := c.file()
+	file, err := c.spool()
 	if err != nil {
 		return nil, err
 	}
-	defer file.Close()
-	list, w, err := readFile(file, keptOf(&t).NumberFileMeta)
+	defer func() {
+		_ = file.Close()
+		_ = os.Remove(file.Name())
+	}()
+	meta := keptOf(&t).NumberFileMeta
+	if _, err := readFile(file, meta, func(store.NewNumber) error { return nil }); err != nil {
+		return nil, err
+	}
+	if _, err := file.Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
+	var batch []store.NewNumber
+	var report store.ImportReport
+	add := func() error {
+		r, err := s.Store.AddNumbersBy(c.ctx, t.Account, t.ID, batch, Door)
+		report.Added, report.Revived, report.Duplicates = report.Added+r.Added, report.Revived+r.Revived, report.Duplicates+r.Duplicates
+		batch = batch[:0]
+		return err
+	}
+	w, err := readFile(file, meta, func(n store.NewNumber) error {
+		if batch = append(batch, n); len(batch) < importBatch {
+			return nil
+		}
+		return add()
+	})
+	if err == nil {
+		err = add()
+	}
 	if err != nil {
 		return nil, err
 	}
-	report, err := s.Store.AddNumbersBy(c.ctx, t.Account, t.ID, list, Door)
-	if err != nil {
-		return nil, err
-	}
-	if !maps.Equal(keptOf(&t).NumberFileMeta, w.Meta) {
+	if !maps.Equal(meta, w.Meta) {
 		raw, err := json.Marshal(kept{NumberFileMeta: w.Meta})
 		if err != nil {
 			return nil, err
@@ -98,6 +122,41 @@ func (s *server) numberImport(c *request) (any, error) {
 	}
 	w.Count, w.Duplicates, w.Message = report.Added+report.Revived, report.Duplicates, "success"
 	return w, nil
+}
+
+// importBatch is how many numbers of a file are held at once.
+const importBatch = 5000
+
+// spool puts the file aside, so that it can be read twice: once to see that it can be, once to add its numbers.
+func (c *request) spool() (*os.File, error) {
+	from, err := c.file()
+	if err != nil {
+		return nil, err
+	}
+	defer from.Close()
+	to, err := os.CreateTemp("", "waihu-numbers-*")
+	if err != nil {
+		return nil, err
+	}
+	_, err = io.Copy(to, from)
+	if err != nil && !isOurs(err) {
+		err = unread(err)
+	}
+	if err == nil {
+		_, err = to.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		_ = to.Close()
+		_ = os.Remove(to.Name())
+		return nil, err
+	}
+	return to, nil
+}
+
+// isOurs says that writing failed, not reading.
+func isOurs(err error) bool {
+	var path *fs.PathError
+	return errors.As(err, &path)
 }
 
 // file is the part "file" of a form, or the body itself.
@@ -138,12 +197,13 @@ func unread(err error) error {
 }
 
 // readFile reads a table of numbers. columns, when there are any, say where they stand; else the titles of the file's first
-// row say it, and a file without titles has its phone numbers in the first column.
-func readFile(r io.Reader, columns map[string]int) (list []store.NewNumber, w importWire, err error) {
+// row say it, and a file without titles has its phone numbers in the first column. take gets each number; its error ends the reading.
+func readFile(r io.Reader, columns map[string]int, take func(store.NewNumber) error) (w importWire, err error) {
+	taken := 0
 	w.Errors = []rowWire{}
 	table, err := sheet.NewReader(r, sheet.Limits{File: maxFile})
 	if err != nil {
-		return nil, w, unread(err)
+		return w, unread(err)
 	}
 	defer table.Close()
 	var extra map[string]int
@@ -156,13 +216,13 @@ func readFile(r io.Reader, columns map[string]int) (list []store.NewNumber, w im
 			continue
 		}
 		if err != nil {
-			return nil, w, unread(err)
+			return w, unread(err)
 		}
 		if first {
 			first = false
 			titled := false
 			if columns, extra, titled, err = layout(row.Cells, columns); err != nil {
-				return nil, w, err
+				return w, err
 			}
 			w.Meta = columns
 			if titled {
@@ -170,25 +230,28 @@ func readFile(r io.Reader, columns map[string]int) (list []store.NewNumber, w im
 			}
 		}
 		if w.Rows++; w.Rows > maxFileRows {
-			return nil, w, refused(http.StatusRequestEntityTooLarge, "the file has more than %d rows: send it in parts", maxFileRows)
+			return w, refused(http.StatusRequestEntityTooLarge, "the file has more than %d rows: send it in parts", maxFileRows)
 		}
 		n, err := numberOf(row, columns, extra)
 		if err != nil {
 			w.fail(row.Line, err.Error())
 			continue
 		}
-		list = append(list, n)
+		taken++
+		if err := take(n); err != nil {
+			return w, err
+		}
 	}
 	if w.Meta == nil {
 		w.Meta = columns
 	}
-	if len(list) == 0 && w.Failed == 0 {
-		return nil, w, wrong("file", "the file has no numbers")
+	if taken == 0 && w.Failed == 0 {
+		return w, wrong("file", "the file has no numbers")
 	}
-	if len(list) == 0 {
-		return nil, w, wrong("file", "no row of the file has a phone number; row %d: %s", w.Errors[0].Row, w.Errors[0].Message)
+	if taken == 0 {
+		return w, wrong("file", "no row of the file has a phone number; row %d: %s", w.Errors[0].Row, w.Errors[0].Message)
 	}
-	return list, w, nil
+	return w, nil
 }
 
 func (w *importWire) fail(line int, message string) {

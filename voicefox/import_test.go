@@ -3,6 +3,7 @@ package voicefox
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"net/http/httptest"
 	"reflect"
 	"strings"
@@ -126,7 +127,8 @@ func FuzzReadFile(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, file []byte, phone, name int) {
 		for _, columns := range []map[string]int{nil, {phoneColumn: max(0, phone%50), nameColumn: name % 50}} {
-			list, w, err := readFile(bytes.NewReader(file), columns)
+			var list []store.NewNumber
+			w, err := readFile(bytes.NewReader(file), columns, func(n store.NewNumber) error { list = append(list, n); return nil })
 			if err != nil {
 				if explain(err) == nil {
 					t.Fatalf("%v is not explained", err)
@@ -207,3 +209,32 @@ func FuzzTimes(f *testing.F) {
 		}
 	})
 }
+
+// TestImportInPortions: a file of several portions, with the first number once more at its end.
+func TestImportInPortions(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var file strings.Builder
+	for i := range 2*importBatch + 7 {
+		fmt.Fprintln(&file, 13800000000+i)
+	}
+	fmt.Fprintln(&file, 13800000000)
+	r := w.upload(token, "/openapi/tasks/1/numbers", "numbers.csv", file.String())
+	if r.code != 200 || r.number("count") != 2*importBatch+7 || r.number("rows") != 2*importBatch+8 || r.number("duplicates") != 1 {
+		t.Errorf("%d %s", r.code, r.raw)
+	}
+	if got := w.ok("GET", "/openapi/tasks/1", nil); got.number("total") != 2*importBatch+7 {
+		t.Errorf("%s", got.raw)
+	}
+	// One that breaks off in transit adds nothing, however much of it has arrived.
+	long := httptest.NewRequest("POST", "/openapi/tasks/1/numbers", io.MultiReader(strings.NewReader("13900000001\n13900000002\n"), brokenReader{}))
+	long.Header.Set("Authorization", "Bearer "+token)
+	w.bad(w.send(long), 422, "file")
+	if got := w.ok("GET", "/openapi/tasks/1", nil); got.number("total") != 2*importBatch+7 {
+		t.Errorf("%s", got.raw)
+	}
+}
+
+type brokenReader struct{}
+
+func (brokenReader) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }

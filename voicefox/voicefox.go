@@ -9,7 +9,7 @@
 // The handler may be called by any number of goroutines; it keeps nothing between requests but its options and how
 // often each token has asked lately. It starts nothing in the background. A success is the bare object; every error, a
 // panic's too, is {"code": HTTP status, "message": text} and changes nothing. Bodies are bounded, so a slow or hostile
-// client costs one goroutine and at most maxBody of memory (a file of numbers: sheet's limits and maxFileRows rows).
+// client costs one goroutine and at most maxBody of memory (a file of numbers is put aside on the disk and read in portions).
 //
 // Who asks is known by a bearer token. It reaches its own account alone, which is the vendor's workspace (项目).
 //

@@ -100,6 +100,7 @@ type event struct {
 		SessionID string            `json:"session_id"`
 		TaskID    int64             `json:"task_id"`
 		Reason    string            `json:"hangup_reason"`
+		RecordURL string            `json:"record_url"`
 		Extra     map[string]string `json:"extra"`
 		Targets   []target          `json:"collect_targets"`
 		Overview  []struct {
@@ -262,6 +263,11 @@ func (c *client) follow(ctx context.Context, own string, k *task, events <-chan 
 			case e.Name == "task.call.hangup" && e.Data.Extra["订单"] == "":
 				return 0, fmt.Errorf("session %s came without its order", e.Data.SessionID)
 			case e.Name == "task.call.hangup":
+				if e.Data.RecordURL != "" && len(seen) == 0 {
+					if _, err := fetch(ctx, e.Data.RecordURL); err != nil {
+						return 0, err
+					}
+				}
 				seen[e.Data.SessionID] = true // at least once: the same may come again
 			case e.Name == "task.call.collect":
 				collected[e.Data.SessionID] = e.Data.Targets
