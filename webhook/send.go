@@ -173,8 +173,9 @@ func (w *worker) succeeded(it *item, now time.Time) {
 		p.ok = now
 	})
 	w.limit = min(w.limit+1, w.d.o.Parallel)
-	if w.failures > 1 {
-		w.log.Info("an endpoint takes deliveries again", "failures", w.failures)
+	if w.warned {
+		w.warned = false
+		w.log.Info("an endpoint takes deliveries again")
 	}
 	if !w.blocked.IsZero() { // a probe got through
 		w.blocked = time.Time{}
@@ -239,7 +240,8 @@ func (w *worker) fail(it *item, r result, now time.Time) {
 	w.lastFail = now
 	w.failures++
 	w.rest = now.Add(max(r.pause, vary(w.d.o.Pause(w.failures))))
-	if w.failures == 2 {
+	if w.failures == 2 && now.Sub(w.lastWarn) > time.Minute { // one that fails now and then is no news each time
+		w.warned, w.lastWarn = true, now
 		w.log.Warn("deliveries to an endpoint fail: they are tried again with growing pauses", "reason", it.err)
 	}
 	if now.Before(w.blocked) || w.failures < w.d.o.BlockAfter {

@@ -40,7 +40,9 @@ type worker struct {
 	answered bool      // the latest failure was an answer
 	rest     time.Time // nothing is sent before it
 	blocked  time.Time // by the breaker
-	probe    bool      // while blocked for one event alone: the next other one may prove the endpoint good
+	warned   bool      // the log says that it fails
+	lastWarn time.Time
+	probe    bool // while blocked for one event alone: the next other one may prove the endpoint good
 
 	mu      sync.Mutex
 	heads   map[waihu.AccountID]int64
