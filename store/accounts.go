@@ -25,7 +25,11 @@ func scanAccount(scan func(dest ...any) error, extra ...any) (waihu.Account, err
 // UpsertAccount makes an account or replaces its fields. An account never changes its parent, and a
 // sub-account has none of its own.
 func (s *Store) UpsertAccount(ctx context.Context, a waihu.Account) error {
-	return s.update(ctx, normal, func(t *tx) error { return t.putAccount(a) })
+	err := s.update(ctx, normal, func(t *tx) error { return t.putAccount(a) })
+	if err == nil && a.Parent != "" {
+		s.endpointsChanged() // those of the main account follow it
+	}
+	return err
 }
 
 func (t *tx) putAccount(a waihu.Account) error {

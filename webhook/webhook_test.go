@@ -52,8 +52,16 @@ func TestDelivery(t *testing.T) {
 		t.Error("events of one task came out of order")
 	}
 	w.until("the progress is saved", func() bool { return w.state(e).Lag() == 0 && w.state(e).Sent >= 25 })
+	const late = waihu.AccountID("late") // a sub-account made while it runs is followed at once
+	if err := w.UpsertAccount(t.Context(), waihu.Account{ID: late, Parent: acme, Name: "late"}); err != nil {
+		t.Fatal(err)
+	}
+	w.tasks[late] = w.task(late)
+	w.happen(late, 1)
+	complete(t, r.distinct(t, 26), late, 1, 1)
+	w.until("the progress is saved", func() bool { return w.state(e).Lag() == 0 })
 	stop()
-	w.happen(acme, 2)
+	w.happen(acme, 1)
 	w.deliver()
 	list = r.distinct(t, 27)
 	if len(list) != 27 {

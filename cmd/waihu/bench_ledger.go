@@ -21,6 +21,7 @@ type ledgerBench struct {
 	rows     int
 	seconds  int
 	rate     int
+	rounds   int
 	database string
 	data     string
 	store    *store.Store
@@ -43,13 +44,14 @@ func openLedgerBench(ctx context.Context, std stdio, name string, args []string)
 	fs.IntVar(&b.rows, "rows", 1_000_000, "`numbers` of the task")
 	fs.IntVar(&b.seconds, "seconds", 20, "`seconds` of each phase of dialling")
 	fs.IntVar(&b.rate, "rate", 500, "call starts a `second` of the phases at a fixed load")
+	fs.IntVar(&b.rounds, "rounds", 5, "`rounds` of slices, where like is compared with like")
 	fs.StringVar(&b.database, "database", "", "PostgreSQL `address` of an empty database; default SQLite in a temporary folder")
 	fs.StringVar(&b.data, "data", "", "`folder` for the SQLite file; default a temporary one (its disk is what is measured)")
 	if err := fs.Parse(args); err != nil {
 		return nil, nil, err
 	}
-	if b.rows < 1 || b.seconds < 1 || b.rate < 1 {
-		return nil, nil, errors.New("--rows, --seconds and --rate want a positive number")
+	if b.rows < 1 || b.seconds < 1 || b.rate < 1 || b.rounds < 1 {
+		return nil, nil, errors.New("--rows, --seconds, --rate and --rounds want a positive number")
 	}
 	dir, err := os.MkdirTemp(b.data, "waihu-bench-")
 	if err != nil {

@@ -215,7 +215,7 @@ func benchStat(ctx context.Context, std stdio, args []string) error {
 		if err := wait(ctx, 3*time.Second); err != nil { // caches and plans
 			return err
 		}
-		return rounds(std.out, "requests", func() (any, float64, error) {
+		return rounds(std.out, b.rounds, "requests", func(int) (any, float64, error) {
 			if err := wait(ctx, 500*time.Millisecond); err != nil {
 				return nil, 0, err
 			}
