@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -351,4 +352,94 @@ func TestDeadJobs(t *testing.T) {
 		}
 		w.checkGauges()
 	})
+}
+
+// TestJobsOfTwoProcesses: two processes on one PostgreSQL share the jobs, each is taken once, and reviews that both write have one effect.
+func TestJobsOfTwoProcesses(t *testing.T) {
+	t.Parallel()
+	dsn := postgresDSN(t)
+	stores := []*Store{mustOpen(t, Options{DSN: dsn}), mustOpen(t, Options{DSN: dsn})}
+	w := newWorld(t, stores[0])
+	w.line("l1", 100)
+	w.task("t1")
+	const calls = 60
+	w.numbers("t1", 0, calls)
+	w.start("t1")
+	w.answered("t1", 1, calls, "B")
+	var jobs []waihu.Job
+	for i := range 240 {
+		jobs = append(jobs, waihu.Job{Account: waihu.AccountID(fmt.Sprint("a", i%3)), Kind: "k", Key: fmt.Sprint(i)})
+	}
+	if err := w.AddJobs(w.ctx, jobs...); err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	taken := map[string]int{}
+	var all sync.WaitGroup
+	for n := range 6 {
+		s := stores[n%2]
+		all.Go(func() {
+			for {
+				list, err := s.TakeJobs(w.ctx, "k", 7, time.Minute)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				reviews, err := s.TakeJobs(w.ctx, waihu.JobReview, 3, time.Minute)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if len(list)+len(reviews) == 0 {
+					counts, err := s.JobCounts(w.ctx, "")
+					if err != nil {
+						t.Error(err)
+					}
+					waiting := int64(0)
+					for _, c := range counts {
+						waiting += c.Waiting
+					}
+					if waiting == 0 || err != nil {
+						return
+					}
+					continue // somebody else is at it
+				}
+				var ends []JobEnd
+				mu.Lock()
+				for _, j := range list {
+					taken[j.Kind+j.Key]++
+					ends = append(ends, JobEnd{Job: j})
+				}
+				var done []Reviewed
+				for _, j := range reviews {
+					taken[j.Kind+j.Key]++
+					done = append(done, found(j, &waihu.Review{Grade: "A"}))
+				}
+				mu.Unlock()
+				for _, other := range []*Store{s, stores[(n+1)%2]} { // as if the lease had run out meanwhile
+					if err := other.FinishReviews(w.ctx, done...); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+				if err := s.EndJobs(w.ctx, ends...); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	for k, n := range taken {
+		if n != 1 {
+			t.Errorf("job %s was taken %d times", k, n)
+		}
+	}
+	if len(taken) != 240+calls {
+		t.Errorf("%d jobs were taken", len(taken))
+	}
+	if got := w.eventsOf(waihu.EventCallReviewed); len(got) != calls {
+		t.Errorf("%d events for %d calls", len(got), calls)
+	}
+	w.checkGauges()
 }

@@ -1,6 +1,7 @@
 package wrapup
 
 import (
+	"cmp"
 	"context"
 	"sync"
 	"time"
@@ -76,10 +77,12 @@ func (w *Wrapup) task(ctx context.Context, account waihu.AccountID, id waihu.Tas
 	return w.memory.tasks.get(taskKey{account, id}, w.o.Fresh, func() (waihu.Task, error) { return w.o.Store.Task(ctx, account, id) })
 }
 
-// agentOf is the version that the order names, else the newest. What it returns is shared: it is not to be changed.
-func (w *Wrapup) agentOf(ctx context.Context, call *waihu.Call, version int64) (waihu.AgentSpec, error) {
-	if version == 0 {
-		return w.o.Store.Agent(ctx, call.Account, call.Agent)
+// agentOf is the version that talked; for a later check the one that would talk now: the newest, or what the task pins. What it returns is
+// shared: it is not to be changed.
+func (w *Wrapup) agentOf(ctx context.Context, call *waihu.Call, task *waihu.Task, order waihu.ReviewOrder) (waihu.AgentSpec, error) {
+	version := cmp.Or(call.Version, order.Version)
+	if order.Again || version == 0 {
+		return w.o.Store.TaskAgent(ctx, task, call.Agent)
 	}
 	return w.memory.specs.get(versionKey{call.Account, version}, forever, func() (waihu.AgentSpec, error) { return w.o.Store.AgentVersion(ctx, call.Account, version) })
 }

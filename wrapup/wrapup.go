@@ -213,7 +213,7 @@ func (w *Wrapup) gather(ctx context.Context, call *waihu.Call, order waihu.Revie
 	if err != nil {
 		return nil, err
 	}
-	spec, err := w.agentOf(ctx, call, order.Version)
+	spec, err := w.agentOf(ctx, call, &task, order)
 	switch {
 	case err == nil:
 		c.spec = &spec

@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -312,4 +314,120 @@ func TestRegradeCommand(t *testing.T) {
 			t.Errorf("%v shows a stack", x.args)
 		}
 	}
+}
+
+// TestReviewEndToEnd is a campaign over real SIP whose task names a quality check: the callees' words travel as sound, are recognised, reviewed by a
+// model and summed up when the run ends.
+func TestReviewEndToEnd(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	far := &speech.ChatServer{Script: func(_ int, r speech.ChatSeen) speech.ChatStep {
+		all := ""
+		for _, m := range r.Messages {
+			all += m.Content
+		}
+		switch {
+		case !strings.Contains(all, "通话记录"):
+			return speech.ChatStep{Text: `{"summary":"两个客户都说完好。","suggestion":"结束"}`}
+		case strings.Contains(all, "客户："):
+			return speech.ChatStep{Text: `{"items":{"polite":{"answer":true,"confidence":1,"reason":"礼貌"}},"level":{"answer":"B","confidence":1,"reason":"一般"},"summary":"货物完好。","suggestion":""}`}
+		}
+		return speech.ChatStep{Status: 500}
+	}}
+	server := httptest.NewServer(far)
+	t.Cleanup(server.Close)
+	raw := strings.NewReplacer("$ACCOUNT", "acme", "$TOKEN", "acme-token", "$LINE", "sim", "$CAP", "5", "$RING", "8").Replace(demoResources) + `
+models: [{id: far, url: "` + server.URL + `", model: m}]
+quality_checks:
+  - {id: 7, name: 意向, prompt: 看态度, items: [{id: polite, kind: llm, ask: 礼貌？}, {id: hello, kind: rule, check: "agent_said_within(15, ['您好']) and callee_talk > 0 and rounds > 0"}]}
+`
+	s := startServe(t, t.TempDir(), "--apply", writeFile(t, raw))
+	client := &vendorClient{base: s.base, user: "acme", token: "acme-token"}
+	var made struct {
+		UUID string `json:"uuid"`
+	}
+	if err := client.do(ctx, "POST", "/agent-api/new/user/acme/task", map[string]any{
+		"name": "质检", "destination_extension": "123", "dial_time_id": 1, "maximumcall": 5, "task_type": 7, "end_action": 1, "llm_intention_id": 7, "score_scheme_id": "none-of-ours",
+		"task_extras": map[string]any{"start_time": "2024-01-01 00:00:00", "stop_time": "2099-01-01 00:00:00", "holiday": []any{}, "line": []any{map[string]any{"id": "sim", "limit": 5}}},
+	}, &made); err != nil {
+		t.Fatal(err)
+	}
+	var rows []map[string]any // 01 says that all is well, 03 is answered by nobody
+	for _, n := range []string{"+99900000001", "+99900000101", "+99900000002"} {
+		rows = append(rows, map[string]any{"number": n})
+	}
+	if err := client.addNumbers(ctx, made.UUID, rows); err != nil {
+		t.Fatal(err)
+	}
+	if err := client.startTask(ctx, made.UUID); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 2*time.Minute, "three numbers done", func() bool { _, done, _ := numbersOf(t, client, made.UUID); return done == 3 })
+	reviewed := func() (said string) {
+		_, body := getAs(t, s.base+"/api/v1/events?limit=1000", "acme-token")
+		return body
+	}
+	eventually(t, time.Minute, "the run is reviewed", func() bool { return strings.Contains(reviewed(), string(waihu.EventRunReviewed)) })
+	s.stop(t)
+	st, err := openStore(ctx, config{Data: s.data}, noEnv, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	calls, _, err := st.Calls(ctx, "acme", waihu.TaskID(made.UUID), store.CallFilter{Outcomes: []waihu.Disposition{waihu.Answered}})
+	if err != nil || len(calls) != 2 {
+		t.Fatalf("%d calls answered: %v", len(calls), err)
+	}
+	for _, c := range calls {
+		v, err := st.Review(ctx, "acme", c.ID)
+		if err != nil || v.Grade != "B" || v.GradeFrom != "quality_check 7" || v.Score == nil || *v.Score != 100 || v.Undecided() != 0 || len(c.Outcome.Facts) == 0 {
+			t.Errorf("%+v %v; facts %s", v, err, c.Outcome.Facts)
+		}
+		if len(v.Notes) != 1 || !strings.Contains(v.Notes[0], "score_scheme none-of-ours: there is none") {
+			t.Errorf("notes %v", v.Notes)
+		}
+	}
+	sum, err := st.TaskSummary(ctx, "acme", waihu.TaskID(made.UUID))
+	if err != nil || sum.Summary != "两个客户都说完好。" || sum.Model != "far (m)" {
+		t.Errorf("%+v %v", sum, err)
+	}
+	events, err := st.Events(ctx, "acme", 0, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := map[waihu.EventKind]int{}
+	for _, e := range events {
+		if n[e.Kind]++; e.Kind == waihu.EventRunReviewed && n[waihu.EventCallReviewed] != 2 {
+			t.Error("the run was summed up before its calls were reviewed")
+		}
+	}
+	if n[waihu.EventCallReviewed] != 2 || n[waihu.EventRunReviewed] != 1 || n[waihu.EventRunEnded] != 1 {
+		t.Errorf("%v", n)
+	}
+	for _, r := range far.Seen() {
+		for _, m := range r.Messages {
+			if strings.Contains(m.Content, "9990000") {
+				t.Error("the model was told a phone number")
+			}
+		}
+	}
+}
+
+func getAs(t *testing.T, url, token string) (status int, body string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+token)
+	res, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res.StatusCode, string(b)
 }
