@@ -116,7 +116,7 @@ func keyueOffline(t *testing.T, base string, sample keyueSample) {
 	if task == "" {
 		t.Fatalf("no task was made: %s", said)
 	}
-	if said, _ := yunfu("PUT", "/task_start/"+task, ""); strings.HasPrefix(said, "success") || !strings.Contains(said, "offline") {
+	if said, _ := yunfu("PUT", "/task_start/"+task, ""); strings.HasPrefix(said, "success") || !strings.Contains(said, "未上线") {
 		t.Errorf("started with an agent that is offline: %s", said)
 	}
 	sample.header["Agentid"] = id
