@@ -117,6 +117,7 @@ func groupState(n *waihu.Number) int {
 const (
 	memberBits = 24
 	maxMember  = 1<<53 - 1
+	maxGroups  = 15_000_000 // of a task: places stay under 24 bits although removed groups and rows refused late use some
 )
 
 func memberID(serial, seq int64) int64 { return serial<<memberBits | seq }

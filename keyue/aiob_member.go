@@ -79,6 +79,17 @@ func (s *server) aiobImport(c *aiobRequest) (any, error) {
 		at[number.Key] = i
 		numbers = append(numbers, number)
 	}
+	counts, err := s.Store.Counts(c.ctx, t.Account, t.ID)
+	if err != nil {
+		return nil, gone(err)
+	}
+	all := len(numbers)
+	for _, n := range counts.State {
+		all += n
+	}
+	if all > maxGroups {
+		return nil, aiobRefuse("customerInfoList：一个任务最多 %d 个号码组", maxGroups)
+	}
 	report, err := s.Store.AddNumbersBy(c.ctx, t.Account, t.ID, numbers, doorAIOB)
 	if err != nil {
 		return nil, gone(err)

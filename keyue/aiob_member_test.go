@@ -341,3 +341,39 @@ func TestAIOBLateJob(t *testing.T) {
 		t.Errorf("%+v %v", n, err)
 	}
 }
+
+// TestAIOBMonths: the task of realtime calls is another one every month; that of two months ago is stopped when nobody waits in it.
+func TestAIOBMonths(t *testing.T) {
+	t.Parallel()
+	a := newAIOB(t)
+	var tasks []waihu.TaskID
+	for month := range 5 {
+		a.now = clockNow.AddDate(0, month, 0)
+		a.token = a.take(accessKey, secretKey)
+		for range 2 {
+			r := a.post("/api/v3/console/realtime/status/create", fields{"robotId": pageAgent, "mobile": "13800000001", "secretType": 2})
+			id, err := r.at("memberId").(json.Number).Int64()
+			a.must(err)
+			serial, _ := memberParts(id)
+			k, err := a.TaskBySerial(t.Context(), mainAccount, serial)
+			a.must(err)
+			if len(tasks) == month {
+				tasks = append(tasks, k.ID)
+			}
+			if k.ID != tasks[month] || slices.Contains(tasks[:month], k.ID) {
+				t.Errorf("month %d: task %s of %v", month, k.ID, tasks)
+			}
+		}
+		if month != 1 { // somebody waits in the second
+			a.dial(tasks[month], talked(), waihu.NumberDone)
+			a.dial(tasks[month], talked(), waihu.NumberDone)
+		}
+	}
+	for month, want := range []bool{false, true, false, true, true} {
+		k, err := a.Task(t.Context(), mainAccount, tasks[month])
+		a.must(err)
+		if k.Started != want {
+			t.Errorf("the task of month %d runs: %v, want %v", month, k.Started, want)
+		}
+	}
+}

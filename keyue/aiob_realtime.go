@@ -112,7 +112,8 @@ func (s *server) standing(c *aiobRequest, a *waihu.AgentSpec, callers []int64, b
 		return t, err
 	}
 	sum := sha256.Sum256(said)
-	name := "AIOB 实时任务 " + hex.EncodeToString(sum[:8])
+	month := standingMonth(s.Now())
+	name := standingName + month + " " + hex.EncodeToString(sum[:8])
 	s.naming.Lock() // one standing task of a kind
 	defer s.naming.Unlock()
 	list, _, err := s.Store.Tasks(c.ctx, []waihu.AccountID{c.account.ID}, store.TaskFilter{Name: name, Door: doorAIOB, PerPage: 10})
@@ -134,7 +135,45 @@ func (s *server) standing(c *aiobRequest, a *waihu.AgentSpec, callers []int64, b
 	if err := s.Store.CreateTask(c.ctx, &t); err != nil {
 		return t, err
 	}
+	if err := s.retire(c, standingMonth(s.Now().AddDate(0, 0, -31))); err != nil {
+		return t, err
+	}
 	return t, s.aiobStart(c, &t)
+}
+
+// A standing task serves one month (UTC): member ids have room for 16 million calls of one task.
+const standingName = "AIOB 实时任务 "
+
+func standingMonth(t time.Time) string { return t.UTC().Format("2006-01") }
+
+// retire stops the account's standing tasks of months before one. The month itself is left alone: requests that found its
+// task may be adding numbers still. So is a task in which somebody waits for a window.
+func (s *server) retire(c *aiobRequest, before string) error {
+	for page := 1; ; page++ {
+		const per = 1000
+		list, total, err := s.Store.Tasks(c.ctx, []waihu.AccountID{c.account.ID}, store.TaskFilter{Name: standingName, Door: doorAIOB, Page: page, PerPage: per})
+		if err != nil {
+			return err
+		}
+		for i := range list {
+			t := &list[i].Task
+			k, err := aiobKeptOf(t)
+			month, is := strings.CutPrefix(t.Name, standingName)
+			if err != nil || !k.Realtime || !t.Started || !is || month >= before {
+				continue
+			}
+			n, err := s.Store.Counts(c.ctx, t.Account, t.ID)
+			if err == nil && n.State[waihu.NumberFresh]+n.State[waihu.NumberDue]+n.State[waihu.NumberInFlight] == 0 {
+				err = s.Store.StopTask(c.ctx, t.Account, t.ID)
+			}
+			if err != nil && waihu.ErrorCode(err) != waihu.ENotFound {
+				return err
+			}
+		}
+		if page*per >= total {
+			return nil
+		}
+	}
 }
 
 func (c *aiobRequest) defaultHours() (waihu.Weekly, error) {
