@@ -47,7 +47,11 @@ func (s *Store) Calls(ctx context.Context, account waihu.AccountID, task waihu.T
 		if offset >= total {
 			return nil
 		}
-		list, err = t.callsPage(ref, q, f.id(), limit, offset, total)
+		if f.plain() && offset > 0 {
+			list, err = t.callsFrom(ref, q, limit, offset, total)
+		} else {
+			list, err = t.callsPage(ref, q, f.id(), limit, offset, total)
+		}
 		return err
 	})
 	return list, total, err
@@ -113,6 +117,37 @@ postgres:	cast(cast(v.body as jsonb)->>'score' as numeric)
 	) from reviews v where v.call = c.id), 0)`
 
 const sqlLiveCalls = `select count(*) from calls where task = $1 and ended_at = 0`
+
+// callsFrom is callsPage for all calls of a task. Seen from the oldest a call keeps its place, for calls are only added: places are
+// remembered by that, unless an older call is still live and would push it on when it ends.
+func (t *tx) callsFrom(ref taskRef, q *query, limit, offset, total int) (list []waihu.Call, err error) {
+	place := total - offset // of the call before the page, from 0 at the oldest
+	at, key, known := t.s.pages.near(ref.serial, q, place)
+	order, cond, skip, from := "desc", "<", offset-1, int64(math.MaxInt64)
+	if place < skip {
+		order, cond, skip, from = "", ">", place, 0
+	}
+	switch {
+	case known && at >= place && at-place < skip:
+		order, cond, skip, from = "desc", "<=", at-place, key
+	case known && at < place && place-at < skip:
+		order, cond, skip, from = "", ">=", place-at, key
+	}
+	var before int64
+	found, err := t.one(into(&before), `select c.id from calls c where `+q.String()+` and c.id `+cond+` `+q.next(1)+` order by c.id `+order+` limit 1 offset `+q.next(2), q.with(from, skip)...)
+	if err != nil || !found {
+		return nil, err
+	}
+	var live int64
+	if _, err := t.one(into(&live), `select coalesce(min(id), $2) from calls where task = $1 and ended_at = 0`, ref.serial, int64(math.MaxInt64)); err != nil {
+		return nil, err
+	}
+	if before < live {
+		t.s.pages.note(ref.serial, q, place, before)
+	}
+	err = t.eachCall(ref, func(c waihu.Call) { list = append(list, c) }, q.String()+` and c.id < `+q.next(1)+` order by c.id desc limit `+q.next(2), q.with(before, limit)...)
+	return list, err
+}
 
 func (t *tx) callsPage(ref taskRef, q *query, id string, limit, offset, total int) (list []waihu.Call, err error) {
 	before := int64(math.MaxInt64)

@@ -31,6 +31,18 @@ func (p *pageKeys) find(task int64, q *query, offset int) (key int64, skip int) 
 	return key, offset - best
 }
 
+// near is the known place whose offset is nearest to the one asked for, on either side.
+func (p *pageKeys) near(task int64, q *query, offset int) (at int, key int64, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for o, k := range p.keys[p.name(task, q)] {
+		if !ok || max(o-offset, offset-o) < max(at-offset, offset-at) {
+			at, key, ok = o, k, true
+		}
+	}
+	return at, key, ok
+}
+
 func (p *pageKeys) note(task int64, q *query, offset int, key int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

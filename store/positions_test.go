@@ -208,3 +208,60 @@ func TestFarPages(t *testing.T) {
 	}
 	w.checkPages("t1", f, 100)
 }
+
+// TestCallPages: all pages of a task's calls are the calls themselves, in whatever order they are asked for, while calls
+// begin, end out of order and are undone.
+func TestCallPages(t *testing.T) {
+	engines(t, func(t *testing.T, open func(Options) *Store) {
+		w := newWorld(t, open(Options{}))
+		rng := rand.New(rand.NewPCG(5, 6))
+		w.line("l1", 1000)
+		w.task("t1")
+		w.numbers("t1", 0, 2000)
+		run := w.start("t1")
+		var live []LiveCall
+		for range 12 {
+			r := w.tick(&Tick{Pops: []Pop{pop("t1", run.N, 60)}})
+			for _, d := range r.Dials {
+				live = append(live, d.LiveCall)
+			}
+			rng.Shuffle(len(live), func(i, j int) { live[i], live[j] = live[j], live[i] })
+			var book []Booking
+			for i, c := range live[:min(len(live), 50)] {
+				b := ended(c, waihu.Busy, waihu.NumberDone)
+				if i%9 == 0 {
+					b = ended(c, waihu.NeverLeft, waihu.NumberFresh)
+					b.Undo = true
+				}
+				book = append(book, b)
+			}
+			live = live[len(book):]
+			w.tick(&Tick{Book: book})
+			for _, f := range []CallFilter{{Ended: true}, {}} {
+				var want []waihu.CallID
+				cond := ""
+				if f.Ended {
+					cond = " and ended_at > 0"
+				}
+				w.rows(`select id from calls where outcome <> 17`+cond+` order by id desc`, func(line string) {
+					id, err := waihu.ParseCallID(strings.TrimSpace(line))
+					must(t, err)
+					want = append(want, id)
+				})
+				pages := (len(want) + 19) / 20
+				for _, page := range rng.Perm(pages) {
+					f.Page, f.PerPage = page+1, 20
+					list, total, err := w.Calls(w.ctx, acme, "t1", f)
+					must(t, err)
+					var got []waihu.CallID
+					for _, c := range list {
+						got = append(got, c.ID)
+					}
+					if part := want[page*20 : min(page*20+20, len(want))]; total != len(want) || !slices.Equal(got, part) {
+						t.Fatalf("page %d of %d calls (%d): %v, want %v", page+1, len(want), total, got, part)
+					}
+				}
+			}
+		}
+	})
+}

@@ -294,6 +294,7 @@ func (t *tx) dropCalls(task int64, list []oldCall) error {
 	if err := t.lockShardOf(task); err != nil { // numbers are written below
 		return err
 	}
+	t.stale = true
 	ids := idsOf(list)
 	if _, err := t.dropRecordings(ids); err != nil {
 		return err

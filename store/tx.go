@@ -14,6 +14,7 @@ import (
 // tx runs statements on one connection: a write transaction in update, plain statements in read.
 type tx struct {
 	moves []move // what it does to positions
+	stale bool   // lists have lost rows: remembered places of pages are forgotten after the commit
 	s     *Store
 	c     conn
 	ctx   context.Context
@@ -76,6 +77,9 @@ func (s *Store) updateThen(ctx context.Context, u urgency, f func(t *tx) error, 
 		return diskError(fmt.Errorf("commit: %w", err))
 	}
 	committed = true
+	if t.stale {
+		s.pages.drop()
+	}
 	if after != "" {
 		s.crash(after)
 	}
