@@ -1,7 +1,6 @@
 package voicefox
 
 import (
-	"encoding/json"
 	"errors"
 	"io"
 	"io/fs"
@@ -80,10 +79,7 @@ func (s *server) numberImport(c *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		_ = file.Close()
-		_ = os.Remove(file.Name())
-	}()
+	defer file.Close()
 	meta := keptOf(&t).NumberFileMeta
 	if _, err := readFile(file, meta, func(store.NewNumber) error { return nil }); err != nil {
 		return nil, err
@@ -111,12 +107,9 @@ func (s *server) numberImport(c *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !maps.Equal(meta, w.Meta) {
-		raw, err := json.Marshal(kept{NumberFileMeta: w.Meta})
-		if err != nil {
-			return nil, err
-		}
-		if err := s.Store.SetTaskDoor(c.ctx, t.Account, t.ID, Door, raw); err != nil {
+	if k := keptOf(&t); !maps.Equal(k.NumberFileMeta, w.Meta) {
+		k.NumberFileMeta = w.Meta
+		if err := c.keep(&t, k); err != nil {
 			return nil, err
 		}
 	}
@@ -138,6 +131,7 @@ func (c *request) spool() (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
+	_ = os.Remove(to.Name()) // it lives as long as it is open: nobody's numbers outlast us
 	_, err = io.Copy(to, from)
 	if err != nil && !isOurs(err) {
 		err = unread(err)
@@ -147,7 +141,6 @@ func (c *request) spool() (*os.File, error) {
 	}
 	if err != nil {
 		_ = to.Close()
-		_ = os.Remove(to.Name())
 		return nil, err
 	}
 	return to, nil

@@ -20,6 +20,7 @@ const (
 // standing is what a task's state depends on: its last run, its numbers and its schedule.
 type standing struct {
 	started bool            // it was started at least once
+	refused bool            // it was stopped at this door before it was ever started
 	open    bool            // its last run dials or waits
 	reason  waihu.RunReason // why its last run closed
 	begun   bool            // a call of it was ever begun
@@ -43,7 +44,7 @@ var statusTable = []struct {
 	{statusDone, func(s standing) bool { return s.started && s.total > 0 && s.left == 0 }},
 	{statusRunning, func(s standing) bool { return s.open && s.begun }},
 	{statusPending, func(s standing) bool { return s.open }}, // waits for numbers, for startDate, for the first window
-	{statusOperate, func(s standing) bool { return s.reason == waihu.RunStopped }},
+	{statusOperate, func(s standing) bool { return s.reason == waihu.RunStopped || s.refused }},
 	{statusTimeout, func(s standing) bool { return s.reason == waihu.RunTimeout }},
 	{statusAbnormal, func(s standing) bool { return s.reason == waihu.RunAbnormal }},
 	{statusTimeout, func(s standing) bool { return s.over }}, // never started, or numbers came after the last was done
@@ -83,6 +84,8 @@ func stand(t *waihu.Task, last *waihu.Run, counts *store.Counts, now time.Time) 
 	s.total = s.left + counts.State[waihu.NumberDone]
 	if last != nil {
 		s.started, s.open, s.reason = true, last.State == waihu.RunOpen, last.Reason
+	} else {
+		s.refused = keptOf(t).Stopped == t.Serial
 	}
 	return s
 }

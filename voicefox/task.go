@@ -1,7 +1,10 @@
 package voicefox
 
 import (
+	"encoding/json"
+	"maps"
 	"net/http"
+	"strings"
 
 	"waihu"
 	"waihu/store"
@@ -78,7 +81,7 @@ func (s *server) taskResume(c *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !at.started || at.open {
+	if !strings.HasPrefix(at.status(), "stop.") {
 		return nil, refused(http.StatusConflict, "the task is %s: only a stopped one is resumed", at.status())
 	}
 	if err := c.start(&t); err != nil {
@@ -104,7 +107,7 @@ func (c *request) start(t *waihu.Task) error {
 	return err
 }
 
-// taskStop stops a task: nothing more is dialled, calls in progress go on. One that is not started stays as it is.
+// taskStop stops a task: nothing more is dialled, calls in progress go on. One that has ended stays as it is.
 func (s *server) taskStop(c *request) (any, error) {
 	t, err := c.task()
 	if err != nil {
@@ -113,7 +116,34 @@ func (s *server) taskStop(c *request) (any, error) {
 	if err := s.Store.StopTask(c.ctx, t.Account, t.ID); err != nil {
 		return nil, err
 	}
+	if at, _, err := c.standingOf(&t); err != nil {
+		return nil, err
+	} else if !at.started && !at.refused { // waits no longer to be started
+		k := keptOf(&t)
+		k.Stopped = t.Serial
+		if err := c.keep(&t, k); err != nil {
+			return nil, err
+		}
+	}
 	return c.taskShown(&t, c.look())
+}
+
+// keep changes what the task keeps for this door, and t with it.
+func (c *request) keep(t *waihu.Task, k kept) error {
+	raw, err := json.Marshal(k)
+	if err != nil {
+		return err
+	}
+	if err := c.s.Store.SetTaskDoor(c.ctx, t.Account, t.ID, Door, raw); err != nil {
+		return err
+	}
+	doors := maps.Clone(t.Doors)
+	if doors == nil {
+		doors = map[string][]byte{}
+	}
+	doors[Door] = raw
+	t.Doors = doors
+	return nil
 }
 
 // removed is the answer to a deletion.

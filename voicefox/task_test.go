@@ -35,9 +35,20 @@ func TestTaskLife(t *testing.T) {
 		t.Errorf("the engine's task is %+v", k)
 	}
 	w.bad(w.as(token, "POST", taskPath(id, "/resume"), nil), 409, "pending")
-	if r := w.ok("POST", taskPath(id, "/stop"), nil); r.text("status") != "pending" {
-		t.Errorf("a task that was not started is %s after a stop", r.text("status"))
+	for range 2 {
+		if r := w.ok("POST", taskPath(id, "/stop"), nil); r.text("status") != "stop.operate" {
+			t.Errorf("a task that was not started is %s after a stop", r.text("status"))
+		}
 	}
+	if got := w.ok("GET", "/openapi/tasks", nil); got.text("items", 0, "status") != "stop.operate" || got.text("items", 1, "status") != "pending" {
+		t.Errorf("%s", got.raw)
+	}
+	twin, err := w.CopyTask(t.Context(), mainUser, k.ID, "twin")
+	w.must(err)
+	if r := w.ok("GET", taskPath(twin.Serial, ""), nil); r.text("status") != "pending" || r.number("assistantVid") != k.AgentVersion {
+		t.Errorf("a copy of it: %s", r.raw)
+	}
+	w.must(w.DeleteTask(t.Context(), mainUser, twin.ID))
 	w.numbers(k.ID, "13800000001", "13800000002", "13800000003")
 	if r := w.ok("POST", taskPath(id, "/start"), nil); r.text("status") != "pending" || r.number("total") != 3 {
 		t.Errorf("started: %s", r.raw)
