@@ -347,3 +347,18 @@ func judgeKeyueCopies(t *testing.T, st *store.Store, tasks []map[string]any, ans
 		}
 	}
 }
+
+func TestKeyueSettings(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{"0,1,2,3": "", " 10, 20 ,30,40": "", "": "four", "1,2,3": "four", "1,2,3,4,5": "four", "1,2,3,3": "four", "1,2,3,x": "four"} {
+		err := (&keyueConfig{ErrorStatus: 400, TaskStatus: text}).check()
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+	for status, good := range map[int]bool{200: true, 400: true, 422: true, 499: true, 0: false, 201: false, 302: false, 500: false} {
+		if err := (&keyueConfig{ErrorStatus: status, TaskStatus: "0,1,2,3"}).check(); (err == nil) != good {
+			t.Errorf("status %d: %v", status, err)
+		}
+	}
+}
