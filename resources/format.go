@@ -34,6 +34,14 @@ type accountDoc struct {
 	Keyue       *keyueDoc    `json:"keyue"`
 	AIOB        *aiobDoc     `json:"aiob"`
 	Yunfu       *yunfuDoc    `json:"yunfu"`
+	Retention   *retention   `json:"retention"`
+}
+
+// retention is in days; 0 for ever.
+type retention struct {
+	Calls       int `json:"calls"`
+	Transcripts int `json:"transcripts"`
+	Recordings  int `json:"recordings"`
 }
 
 type webhookDoc struct {

@@ -247,12 +247,20 @@ func (p *plan) buildAccount(path string, a *accountDoc, parent waihu.AccountID) 
 		account.Doors["aiob"] = p.buildAIOB(join(path, "aiob"), k, a.Zone)
 	}
 	p.accounts[id] = account
-	p.put("accounts", "account", a.ID, path, parent, account, "tokens", "subaccounts", "yunfu")
+	p.put("accounts", "account", a.ID, path, parent, account, "tokens", "subaccounts", "yunfu", "retention")
 	if k := a.Keyue; k != nil {
 		p.putToken(join(path, "keyue"), id, store.Token{Account: id, Name: "keyue", Scope: "keyue"}, k.Token)
 	}
 	if k := a.AIOB; k != nil { // key and secret together are a token of that door: only their hash is kept
 		p.putToken(join(path, "aiob"), id, store.Token{Account: id, Name: "aiob", Scope: "aiob-key"}, store.KeyPair(k.AccessKey, k.SecretKey))
+	}
+	if r := a.Retention; r != nil {
+		at := join(path, "retention")
+		kept := store.AccountRetention{Account: id, Retention: store.Retention(*r)}
+		if err := kept.Check(); err != nil {
+			p.add(at, "%v", err)
+		}
+		p.put("accounts", "retention", a.ID, at, id, kept)
 	}
 	if y := a.Yunfu; y != nil {
 		at := join(path, "yunfu")

@@ -575,3 +575,25 @@ func TestAssistantResources(t *testing.T) {
 		}
 	}
 }
+
+// TestRetention: an account of the file says how long it keeps things; without a word nothing changes.
+func TestRetention(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	apply := func(text string) error {
+		_, err := Apply(t.Context(), "test.yaml", []byte("accounts: ["+text+"]"), options(s))
+		return err
+	}
+	must(t, apply("{id: a, name: A, retention: {calls: 365, recordings: 30}, subaccounts: [{id: b, name: B}]}"))
+	must(t, apply("{id: a, name: A}"))
+	for _, id := range []waihu.AccountID{"a", "b"} {
+		if r, err := s.Retention(t.Context(), id); err != nil || r != (store.Retention{Calls: 365, Recordings: 30}) {
+			t.Errorf("%s: %+v %v", id, r, err)
+		}
+	}
+	for _, bad := range []string{"{calls: -1}", "{recordings: 4000}", "{days: 1}"} {
+		if err := apply("{id: a, name: A, retention: " + bad + "}"); err == nil {
+			t.Errorf("%s was taken", bad)
+		}
+	}
+}

@@ -40,7 +40,7 @@ func (c *call) legOf(e entry) (*leg, error) {
 	g := &leg{c: c, localSeq: e.Seq + seqAhead, to: &gosip.ToHeader{}}
 	h, err := gosip.DefaultHeadersParser()["to"]([]byte("to"), e.To)
 	if err != nil {
-		return nil, fmt.Errorf("journal: To %w", err)
+		return nil, errors.New("journal: To cannot be read") // the reason would tell the number
 	}
 	to, ok := h.(*gosip.ToHeader)
 	if !ok {
@@ -49,7 +49,7 @@ func (c *call) legOf(e entry) (*leg, error) {
 	g.to = to
 	g.tag, _ = to.Params.Get("tag")
 	if err := parseURI(e.Target, &g.target); err != nil {
-		return nil, fmt.Errorf("journal: target: %w", err)
+		return nil, errors.New("journal: the target is no SIP address") // which would tell the number
 	}
 	for _, r := range e.Routes {
 		var u gosip.Uri

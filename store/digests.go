@@ -94,6 +94,11 @@ func (t *tx) apply(r Resource) (created bool, err error) {
 		if err == nil {
 			err = t.putAccount(v)
 		}
+	case AccountRetention:
+		created = missing(`select count(*) from retention where account = $1`, v.Account)
+		if err == nil {
+			err = t.putRetention(v)
+		}
 	case Credential:
 		created = missing(`select count(*) from tokens where account = $1 and name = $2`, v.Account, v.Name)
 		if err == nil {

@@ -171,13 +171,16 @@ func (x *eraser) find(ctx context.Context) (list []numberRef, err error) {
 		if err != nil {
 			return nil, err
 		}
+		seen := map[[2]int64]bool{} // a row may have it as key in one form and as phone in another
 		if err := x.s.read(ctx, func(t *tx) error {
 			return t.each(func(scan func(...any) error) error {
 				var serial, seq int64
 				err := scan(&serial, &seq)
-				r := by[serial]
-				r.seq = seq
-				list = append(list, r)
+				if r := by[serial]; !seen[[2]int64{serial, seq}] {
+					seen[[2]int64{serial, seq}] = true
+					r.seq = seq
+					list = append(list, r)
+				}
 				return err
 			}, sqlNumbersByForm, param)
 		}); err != nil {
@@ -189,7 +192,7 @@ func (x *eraser) find(ctx context.Context) (list []numberRef, err error) {
 
 // As in numberedBy: the rows outside, and bounds of phone, for which SQLite takes the partial index.
 const sqlNumbersByForm = `select b.task, b.seq from {rows $1} cross join numbers b where b.task = cast(r.value->>0 as bigint) and b.key = r.value->>1
-	union select b.task, b.seq from {rows $1} cross join numbers b where b.task = cast(r.value->>0 as bigint) and b.phone >= r.value->>1 and b.phone <= r.value->>1 and b.key <> b.phone`
+	union all select b.task, b.seq from {rows $1} cross join numbers b where b.task = cast(r.value->>0 as bigint) and b.phone >= r.value->>1 and b.phone <= r.value->>1 and b.key <> b.phone`
 
 // number empties one row: first the files of its recordings, then, in one commit, all that the ledger has of it.
 func (x *eraser) number(ctx context.Context, r numberRef) error {

@@ -11,7 +11,8 @@ import (
 )
 
 // keptTables are settings: what an operator or tenant wrote there is theirs to change. An erasure counts the rows that name the number.
-var keptTables = []string{"accounts", "agents", "agent_versions", "callers", "hours", "lines", "named", "redial_rules", "tasks", "tokens", "endpoints", "field_names", "retention", "models"}
+var keptTables = []string{"accounts", "agents", "agent_versions", "callers", "hours", "lines", "named", "redial_rules", "tasks", "tokens", "endpoints", "field_names", "retention", "models",
+	"agent_names", "agent_externals", "agent_jobs", "allocations", "door_keys"}
 
 // unsweptTables hold nothing that comes from outside.
 var unsweptTables = []string{"settings", "heads", "shards", "nodes", "digests", "task_lines", "runs", "reservations", "stats", "job_counts", "calls", "balances",

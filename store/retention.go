@@ -21,25 +21,41 @@ type Retention struct {
 // maxRetention is ten years: more is a slip of the pen.
 const maxRetention = 3660
 
-// SetRetention says how long an account keeps things. Sub-accounts without their own follow it.
-func (s *Store) SetRetention(ctx context.Context, account waihu.AccountID, r Retention) error {
+// AccountRetention is the retention of one account, as an apply file gives it.
+type AccountRetention struct {
+	Account waihu.AccountID
+	Retention
+}
+
+// Check refuses days that cannot be meant.
+func (r Retention) Check() error {
 	for _, f := range []struct {
 		name string
 		days int
 	}{{"calls", r.Calls}, {"transcripts", r.Transcripts}, {"recordings", r.Recordings}} {
 		if f.days < 0 || f.days > maxRetention {
-			return waihu.FieldErrorf("retention."+f.name, "0 (for ever) to %d days were expected, not %d", maxRetention, f.days)
+			return waihu.FieldErrorf(f.name, "0 (for ever) to %d days were expected, not %d", maxRetention, f.days)
 		}
 	}
-	return s.update(ctx, normal, func(t *tx) error {
-		if _, err := t.account(account); err != nil {
-			return err
-		}
-		_, err := t.exec(`insert into retention (account, calls, transcripts, recordings, updated_at) values ($1, $2, $3, $4, $5)
-			on conflict (account) do update set calls = excluded.calls, transcripts = excluded.transcripts, recordings = excluded.recordings, updated_at = excluded.updated_at`,
-			account, r.Calls, r.Transcripts, r.Recordings, ms(s.now()))
+	return nil
+}
+
+// SetRetention says how long an account keeps things. Sub-accounts without their own follow it.
+func (s *Store) SetRetention(ctx context.Context, account waihu.AccountID, r Retention) error {
+	return s.update(ctx, normal, func(t *tx) error { return t.putRetention(AccountRetention{account, r}) })
+}
+
+func (t *tx) putRetention(r AccountRetention) error {
+	if err := r.Check(); err != nil {
 		return err
-	})
+	}
+	if _, err := t.account(r.Account); err != nil {
+		return err
+	}
+	_, err := t.exec(`insert into retention (account, calls, transcripts, recordings, updated_at) values ($1, $2, $3, $4, $5)
+		on conflict (account) do update set calls = excluded.calls, transcripts = excluded.transcripts, recordings = excluded.recordings, updated_at = excluded.updated_at`,
+		r.Account, r.Calls, r.Transcripts, r.Recordings, ms(t.s.now()))
+	return err
 }
 
 // Retention is how long the account keeps things, by itself or as its main account says; the zero value for ever.
