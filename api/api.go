@@ -116,7 +116,7 @@ type route struct {
 // routes are all of them. Each file of handlers adds its own.
 func (s *server) routes() []route {
 	var list []route
-	for _, some := range [][]route{s.documentRoutes(), s.eventRoutes(), s.endpointRoutes(), s.exportRoutes(), s.recordingRoutes(), s.funnelRoutes()} {
+	for _, some := range [][]route{s.documentRoutes(), s.eventRoutes(), s.endpointRoutes(), s.exportRoutes(), s.recordingRoutes(), s.funnelRoutes(), s.reviewRoutes()} {
 		list = append(list, some...)
 	}
 	return append(list, s.suppressionRoutes()...)

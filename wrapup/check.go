@@ -376,7 +376,15 @@ func (c *check) grade(v *waihu.Review, level int) {
 		v.Grade, v.GradeFrom, v.GradeWhy = v.Items[level].Answer, v.Items[level].Source, v.Items[level].Reason
 		return
 	}
-	if c.quality == nil || len(c.quality.Grade) == 0 {
+	if c.quality == nil {
+		return
+	}
+	if level >= 0 && c.before != nil && c.before.GradeFrom == c.quality.name && c.before.Grade != "" { // a model that is away takes back nothing
+		v.Grade, v.GradeFrom, v.GradeWhy = c.before.Grade, c.before.GradeFrom, c.before.GradeWhy
+		c.note("the level is that of the check before: this one has none")
+		return
+	}
+	if len(c.quality.Grade) == 0 {
 		return
 	}
 	f := *c.facts

@@ -285,6 +285,21 @@ func TestLevels(t *testing.T) {
 	if err != nil || c.Intention["A"] != 1 || c.Intention["D"] != 2 || c.Intention["B"] != 0 {
 		t.Errorf("%+v %v", c.Intention, err)
 	}
+	// Asked again something else while the model is away: what it gave before stays.
+	d.named(waihu.QualityCheck, 1, waihu.Checks{Model: "m2", Prompt: "看意向", Grade: rules})
+	d.mu.Lock()
+	d.answer = func(int, waihu.Model, Question) (Answer, error) { return Answer{}, &AskError{Reason: "away"} }
+	d.mu.Unlock()
+	_, err = d.Regrade(t.Context(), "acme", "t")
+	d.must(err)
+	d.until("all checked again", func() bool {
+		c, err := d.Counts(t.Context(), "acme", "t")
+		d.must(err)
+		return c.Reviewing == 0
+	})
+	if c, err = d.Counts(t.Context(), "acme", "t"); err != nil || c.Intention["A"] != 1 || c.Intention["D"] != 2 {
+		t.Errorf("%+v %v", c.Intention, err)
+	}
 	list, _, err := d.Calls(t.Context(), "acme", "t", waihuCallsByGrade("A"))
 	if err != nil || len(list) != 1 || list[0].Outcome.Grade != "A" {
 		t.Errorf("%+v %v", list, err)
