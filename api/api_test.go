@@ -113,7 +113,18 @@ func TestEvents(t *testing.T) {
 	if page.Last != 5 || len(page.Events) != 2 || page.Events[0].N != 3 || page.Events[0].TaskN != 3 || page.Events[0].Kind != waihu.EventNumbersAdded || !strings.Contains(string(page.Events[0].Data), `"added":1`) {
 		t.Errorf("%+v", page)
 	}
-	for _, bad := range []string{"after=x", "after=-1", "limit=0", "limit=1001"} {
+	if page.Next != 4 {
+		t.Errorf("next is %d", page.Next)
+	}
+	for query, want := range map[string][3]int64{"task=" + string(w.task): {5, 5, 5}, "task=none": {0, 5, 5}, "kind=numbers.added,call.ended&limit=3": {3, 3, 5}, "kind=call.ended": {0, 5, 5},
+		"after=5": {0, 5, 5}, "after=9": {0, 9, 5}} {
+		var page eventPage
+		w.ok("GET", "/api/v1/events?"+query, "", &page)
+		if got := [3]int64{int64(len(page.Events)), page.Next, page.Last}; got != want {
+			t.Errorf("%s: %v, %v was expected", query, got, want)
+		}
+	}
+	for _, bad := range []string{"kind=call.end", "after=x", "after=-1", "limit=0", "limit=1001"} {
 		if status, raw := w.do("main", "GET", "/api/v1/events?"+bad, ""); status != 422 {
 			t.Errorf("%s: %d %s", bad, status, raw)
 		}
