@@ -85,7 +85,8 @@ func stand(t *waihu.Task, last *waihu.Run, counts *store.Counts, now time.Time) 
 	if last != nil {
 		s.started, s.open, s.reason = true, last.State == waihu.RunOpen, last.Reason
 	} else {
-		s.refused = keptOf(t).Stopped == t.Serial
+		stopped := keptOf(t).Stopped
+		s.refused = stopped != 0 && stopped == t.Serial
 	}
 	return s
 }
