@@ -43,6 +43,9 @@ func (s *server) review(c *request) (any, error) {
 		return nil, waihu.Errorf(waihu.ENotFound, "no such call")
 	}
 	v, err := s.Store.Review(c.ctx, c.acts.ID, id)
+	if waihu.ErrorCode(err) == waihu.ENotFound {
+		err = waihu.Errorf(waihu.ENotFound, "no such call, or it was not reviewed")
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +53,11 @@ func (s *server) review(c *request) (any, error) {
 }
 
 func (s *server) summary(c *request) (any, error) {
-	sum, err := s.Store.TaskSummary(c.ctx, c.acts.ID, waihu.TaskID(c.r.PathValue("task")))
+	k, err := c.task()
+	if err != nil {
+		return nil, err
+	}
+	sum, err := s.Store.TaskSummary(c.ctx, c.acts.ID, k.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +65,11 @@ func (s *server) summary(c *request) (any, error) {
 }
 
 func (s *server) regrade(c *request) (any, error) {
-	n, err := s.Store.Regrade(c.ctx, c.acts.ID, waihu.TaskID(c.r.PathValue("task")))
+	k, err := c.task()
+	if err != nil {
+		return nil, err
+	}
+	n, err := s.Store.Regrade(c.ctx, c.acts.ID, k.ID)
 	if err != nil {
 		return nil, err
 	}
