@@ -146,7 +146,9 @@ func TestDocuments(t *testing.T) {
 		if r := w.do(page, "POST", v2+"/llm/document/download", map[string]any{"fileKey": key}); r.raw != string(c.file) || r.status != 200 {
 			t.Errorf("%d: %s gives %d %.100q", i, key, r.status, r.raw)
 		}
-		w.bad(w.do(other, "POST", v2+"/llm/document/download?fileKey="+url.QueryEscape(key), nil), notExist)
+		for _, as := range []headers{other, sub} { // a sub-account sees its main account's agents, not what was sent to them
+			w.bad(w.do(as, "POST", v2+"/llm/document/download?fileKey="+url.QueryEscape(key), nil), notExist)
+		}
 		report, _ := done["reportFilePath"].(string)
 		link, _ := done["reportFileUrl"].(string)
 		byKey := w.do(page, "POST", v2+"/llm/document/download?fileKey="+report, nil)
