@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -41,7 +40,7 @@ const toneHz = 1000
 func startBaresip(t *testing.T, account string) *softphone {
 	t.Helper()
 	requirePeer(t, "baresip")
-	p := &softphone{t: t, dir: t.TempDir(), port: freeSIP(t)}
+	p := &softphone{t: t, dir: t.TempDir(), port: freePort(t)}
 	ctrl := freeTCP(t)
 	rtp := 30000 + freePort(t)%1000*2
 	p.write("tone.wav", string(toneWAV()))
@@ -336,34 +335,6 @@ func TestBaresipTakesOurKeys(t *testing.T) {
 	if n := strings.Count(strings.Join(p.seen, " "), "CALL_DTMF_START"); n != 3 {
 		t.Errorf("%d keys arrived, 3 were pressed: %q", n, p.seen)
 	}
-}
-
-// freeSIP is a port that baresip can have: it wants it for UDP and TCP, and the next one for TLS. It lies below the
-// kernel's ephemeral ports, or any connection of another program may take it before baresip does.
-func freeSIP(t *testing.T) int {
-	t.Helper()
-	for range 100 {
-		port := 10000 + 2*rand.IntN(1000)
-		u, err := net.ListenPacket("udp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-		if err != nil {
-			continue
-		}
-		u.Close()
-		free := true
-		for _, p := range []int{port, port + 1} {
-			l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(p)))
-			if err != nil {
-				free = false
-				break
-			}
-			l.Close()
-		}
-		if free {
-			return port
-		}
-	}
-	t.Fatal("no port for a softphone")
-	return 0
 }
 
 // freeTCP is a port that no TCP listener holds: one that is free for UDP may be taken there.

@@ -190,15 +190,36 @@ var lastMedia atomic.Int64
 
 func mediaPort() int { return 61000 + int(os.Getpid()*97+int(lastMedia.Add(1))*4)%4400/4*4 }
 
+// freePort is a port that nobody has for UDP or TCP, and whose next one is free for TCP: baresip wants that for TLS. It lies
+// below the kernel's ephemeral ports, or any connection of another program may take it before the peer does.
 func freePort(t *testing.T) int {
 	t.Helper()
-	c, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		port := 6000 + (os.Getpid()+int(portsGiven.Add(1)))*2%2000
+		u, err := net.ListenPacket("udp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err != nil {
+			continue
+		}
+		u.Close()
+		free := true
+		for _, p := range []int{port, port + 1} {
+			l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(p)))
+			if err != nil {
+				free = false
+				break
+			}
+			l.Close()
+		}
+		if free {
+			return port
+		}
 	}
-	defer c.Close()
-	return c.LocalAddr().(*net.UDPAddr).Port
+	t.Fatal("no port is free")
+	return 0
 }
+
+// portsGiven counts the ports given out, so that two tests at once never get the same.
+var portsGiven atomic.Int32
 
 // requirePeer skips a test whose peer is not installed; where peers are required it fails.
 func requirePeer(t *testing.T, program string) {

@@ -154,7 +154,8 @@ func (g *leg) do(ctx context.Context, method gosip.RequestMethod, body func(*gos
 	}
 }
 
-// ack acknowledges a 2xx (RFC 3261 13.2.2.4): its own transaction, so it goes straight to the transport.
+// ack acknowledges a 2xx (RFC 3261 13.2.2.4): its own transaction, so it goes straight to the transport. The same 2xx again gets an
+// ACK with another branch: far ends that drop repeated messages by their bytes (sipp) would not see that it was answered.
 func (g *leg) ack(seq uint32) {
 	ctx, cancel := context.WithTimeout(context.Background(), dnsWait)
 	defer cancel()

@@ -16,7 +16,7 @@ func TestFaultsWait(t *testing.T) {
 	lines := testResources + "lines:\n"
 	for id, trunk := range map[string]string{
 		"unresolvable": `uri: "sip:nowhere.invalid"`,
-		"refused":      fmt.Sprintf(`uri: "sip:127.0.0.1:%d", transport: tcp`, freePort(t)),
+		"refused":      fmt.Sprintf(`uri: "sip:127.0.0.1:%d", transport: tcp`, sipPort(t)),
 	} {
 		lines += fmt.Sprintf("  - {id: %s, name: x, concurrency: 5, trunk: {%s}}\n", id, trunk)
 	}

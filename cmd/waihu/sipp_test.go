@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -131,8 +130,8 @@ func startSipp(t *testing.T, c sippCase) *sippPeer {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	p := &sippPeer{sippCase: c, port: freePort(t), stats: filepath.Join(dir, "stats.csv"), done: make(chan error, 1), log: &bytes.Buffer{}}
-	args := append([]string{"-sf", scenario, "-i", "127.0.0.1", "-p", strconv.Itoa(p.port), "-mi", "127.0.0.1", "-mp", strconv.Itoa(freePort(t)),
+	p := &sippPeer{sippCase: c, port: sipPort(t), stats: filepath.Join(dir, "stats.csv"), done: make(chan error, 1), log: &bytes.Buffer{}}
+	args := append([]string{"-sf", scenario, "-i", "127.0.0.1", "-p", strconv.Itoa(p.port), "-mi", "127.0.0.1", "-mp", strconv.Itoa(sipPort(t)),
 		"-rtp_echo", "-m", strconv.Itoa(c.numbers), "-nostdin", "-trace_stat", "-stf", p.stats, "-fd", "1", "-timeout", "90", "-timeout_error"}, c.args...)
 	cmd := exec.Command("sipp", args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, p.log, p.log
@@ -206,16 +205,6 @@ func sippResources(far []*sippPeer) string {
 			p.scenario, p.scenario, p.numbers, p.port)
 	}
 	return b.String()
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	c, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	return c.LocalAddr().(*net.UDPAddr).Port
 }
 
 // requirePeer skips a test whose peer is not installed; where peers are required it fails.
