@@ -117,8 +117,8 @@ func (w *tickWork) book() error {
 		}
 		w.b.event(waihu.EventCallEnded, e.ref.account, e.ref.id, w.k.Now, e.Call,
 			callBody{Seq: e.Seq, Attempt: e.Attempt, Disposition: disposition.String(), Review: review})
-		if talk := ended.Sub(o.AnswerAt).Milliseconds(); disposition == waihu.Answered && !o.AnswerAt.IsZero() && talk > 0 {
-			talks = append(talks, []any{int64(e.Call), e.ref.account, e.ref.id, talk, ms(ended)})
+		if disposition == waihu.Answered && !o.AnswerAt.IsZero() { // one that ended in the same millisecond costs a step too
+			talks = append(talks, []any{int64(e.Call), e.ref.account, e.ref.id, max(1, ms(ended)-ms(o.AnswerAt)), ms(ended)})
 		}
 		w.bookStats(e.ref.serial, ended, disposition, o, rounds)
 	}

@@ -116,6 +116,9 @@ sqlite:	cast(v.body->>'score' as real)
 postgres:	cast(cast(v.body as jsonb)->>'score' as numeric)
 	) from reviews v where v.call = c.id), 0)`
 
+// sqlFirstLive keeps the engines by the sign from walking all calls in the order of their ids until they meet a live one.
+const sqlFirstLive = `select coalesce(min(+id), $2) from calls where task = $1 and ended_at = 0`
+
 const sqlLiveCalls = `select count(*) from calls where task = $1 and ended_at = 0`
 
 // callsFrom is callsPage for all calls of a task. Seen from the oldest a call keeps its place, for calls are only added: places are
@@ -139,7 +142,7 @@ func (t *tx) callsFrom(ref taskRef, q *query, limit, offset, total int) (list []
 		return nil, err
 	}
 	var live int64
-	if _, err := t.one(into(&live), `select coalesce(min(id), $2) from calls where task = $1 and ended_at = 0`, ref.serial, int64(math.MaxInt64)); err != nil {
+	if _, err := t.one(into(&live), sqlFirstLive, ref.serial, int64(math.MaxInt64)); err != nil {
 		return nil, err
 	}
 	if before < live {

@@ -55,7 +55,9 @@ func TestCharges(t *testing.T) {
 			balance(sum)
 		}
 		call(0, waihu.Busy)
-		call(0, waihu.Answered)
+		balance(sum)
+		call(0, waihu.Answered) // over at once, but answered
+		sum -= 1200
 		balance(sum)
 		price(1001, 6) // 7 s are 12 s: 200.2 rounded
 		call(7*time.Second, waihu.Answered)
@@ -98,11 +100,11 @@ func TestCharges(t *testing.T) {
 				t.Errorf("charge %+v", c)
 			}
 		}
-		if total != 8 || len(list) != 8 || 10*Yuan+1-all != sum {
+		if total != 9 || len(list) != 9 || 10*Yuan+1-all != sum {
 			t.Errorf("%d charges of %d come to %d, the balance is %d", len(list), total, all, sum)
 		}
 		fees, err := w.LineFees(ctx, []waihu.AccountID{acme}, ChargeFilter{From: began, To: w.now(), Lines: []waihu.LineID{"l1", "l2"}, Tasks: []waihu.TaskID{"t1"}})
-		if err != nil || len(fees) != 1 || fees[0].Amount != all || fees[0].Calls != 8 {
+		if err != nil || len(fees) != 1 || fees[0].Amount != all || fees[0].Calls != 9 {
 			t.Errorf("fees %+v, %v", fees, err)
 		}
 		for _, f := range []ChargeFilter{{From: began, To: w.now(), Tasks: []waihu.TaskID{"t2"}}, {From: began.Add(-time.Hour), To: began.Add(-time.Minute)}} {

@@ -98,6 +98,8 @@ func TestPlans(t *testing.T) {
 			{"read counts", sqlReadCounts, into(1), true},
 			{"lock counts", sqlLockCounts, into(1), false},
 			{"live calls", sqlLiveCalls, into(1), true},
+			{"first live", sqlFirstLive, into(1, 9), true},
+			{"count a block", sqlCountBlock, into(1, 0, 2048), true},
 			{"reset numbers", sqlResetNumbers, into("[[1,1],[1,2]]", 1), false},
 			{"remove numbers", sqlRemoveNumbers, into("[[1,1],[1,2]]", 1), false},
 			{"erase numbers", sqlEraseNumbers, into(1, 100), false},

@@ -231,7 +231,7 @@ func sipPort(t *testing.T) int {
 
 // killResources: a real trunk towards the observing carrier, so that the child's calls cross sockets between processes.
 const killResources = testResources + `lines:
-  - {id: far, name: far, concurrency: %d, trunk: {uri: "sip:%s", caller_ids: ["02160001000"], codecs: [pcma], ring_timeout: 2, max_call: 1}}
+  - {id: far, name: far, concurrency: %d, price: {minute: "0.60", step: 1}, trunk: {uri: "sip:%s", caller_ids: ["02160001000"], codecs: [pcma], ring_timeout: 2, max_call: 1}}
 `
 
 func (k *killed) prepare() {
@@ -437,6 +437,7 @@ func (k *killed) judge(kills int, took time.Duration) {
 		holdGauges(k.T, st, task)
 	}
 	holdEvents(k.T, st)
+	k.holdCharges(st)
 	records := k.far.Calls()
 	if len(records) != dials {
 		k.Errorf("the carrier saw %d calls, %d of them to the tasks' numbers", len(records), dials)

@@ -195,3 +195,46 @@ func TestImportsSurvive(t *testing.T) {
 	}
 	t.Logf("%d batches, %v", len(ids), success)
 }
+
+// holdCharges: every answered call was charged once, by its own length, and the balance is what they have cost together.
+func (k *killed) holdCharges(st *store.Store) {
+	k.Helper()
+	f := store.ChargeFilter{From: time.UnixMilli(0), To: time.Now().Add(time.Hour), PerPage: 5000}
+	charged := map[waihu.CallID]store.Charge{}
+	sum := store.Money(0)
+	for f.Page = 1; ; f.Page++ {
+		list, total, err := st.Charges(k.Context(), []waihu.AccountID{testAccount}, f)
+		if err != nil {
+			k.Fatal(err)
+		}
+		for _, c := range list {
+			charged[c.Call], sum = c, sum+c.Amount
+		}
+		if len(charged) == total {
+			break
+		}
+	}
+	answered := 0
+	for _, task := range k.tasks {
+		for page := 1; ; page++ {
+			calls, total, err := st.Calls(k.Context(), testAccount, task, store.CallFilter{Ended: true, Outcomes: []waihu.Disposition{waihu.Answered}, Page: page, PerPage: 5000})
+			if err != nil {
+				k.Fatal(err)
+			}
+			for i := range calls {
+				c, talk := charged[calls[i].ID], max(time.Millisecond, calls[i].Outcome.Talk())
+				answered++
+				if seconds := int((talk + time.Second - time.Millisecond) / time.Second); c.Seconds != seconds || c.Amount != store.Money(seconds)*100 {
+					k.Errorf("a call of %v was charged %d s, %d", talk, c.Seconds, c.Amount)
+				}
+			}
+			if page*5000 >= total {
+				break
+			}
+		}
+	}
+	balance, err := st.Balance(k.Context(), testAccount)
+	if err != nil || balance != -sum || len(charged) != answered || answered == 0 {
+		k.Errorf("%d answered calls, %d charges of %d together, balance %d, %v", answered, len(charged), sum, balance, err)
+	}
+}
