@@ -338,6 +338,9 @@ type Notice struct {
 // Notify sets who is told; nil: nobody. Commits of other processes are not seen here.
 func (s *Store) Notify(n *Notice) { s.notice.Store(n) }
 
+// Shared says that other processes may write the ledger too: what Notify tells is not all that happens.
+func (s *Store) Shared() bool { return !s.d.embedded }
+
 func (s *Store) endpointsChanged() {
 	if n := s.notice.Load(); n != nil {
 		n.Endpoints()

@@ -48,7 +48,7 @@ type Options struct {
 	BlockAfter int           // failures in a row that block an endpoint; default 18, about four minutes
 	BlockFor   time.Duration // default 2 h
 	Lease      time.Duration // default 15 s
-	Poll       time.Duration // how often other processes' events are looked for; default 250 ms
+	Poll       time.Duration // how often other processes' events are looked for; default 250 ms, 5 s where there are none
 	Save       time.Duration // how often progress is saved; default 100 ms
 	// Pause is how long an endpoint rests after its n-th failure in a row, and Again when an event that failed n times
 	// alone is tried again; both are varied by a fifth. Defaults: nothing, then 50 ms doubling to 30 s; 500 ms doubling to 60 s.
@@ -75,6 +75,12 @@ func New(o Options) *Deliverer {
 	if o.Owner == "" {
 		o.Owner = o.Store.Owner()
 	}
+	if o.Poll == 0 {
+		o.Poll = 5 * time.Second
+		if o.Store != nil && o.Store.Shared() {
+			o.Poll = 250 * time.Millisecond
+		}
+	}
 	for _, d := range []struct {
 		field *int
 		value int
@@ -86,7 +92,7 @@ func New(o Options) *Deliverer {
 	for _, d := range []struct {
 		field *time.Duration
 		value time.Duration
-	}{{&o.BlockFor, 2 * time.Hour}, {&o.Lease, 15 * time.Second}, {&o.Poll, 250 * time.Millisecond}, {&o.Save, 100 * time.Millisecond}} {
+	}{{&o.BlockFor, 2 * time.Hour}, {&o.Lease, 15 * time.Second}, {&o.Save, 100 * time.Millisecond}} {
 		if *d.field == 0 {
 			*d.field = d.value
 		}
