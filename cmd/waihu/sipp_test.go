@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -131,7 +132,7 @@ func startSipp(t *testing.T, c sippCase) *sippPeer {
 	}
 	dir := t.TempDir()
 	p := &sippPeer{sippCase: c, port: sipPort(t), stats: filepath.Join(dir, "stats.csv"), done: make(chan error, 1), log: &bytes.Buffer{}}
-	args := append([]string{"-sf", scenario, "-i", "127.0.0.1", "-p", strconv.Itoa(p.port), "-mi", "127.0.0.1", "-mp", strconv.Itoa(sipPort(t)),
+	args := append([]string{"-sf", scenario, "-i", "127.0.0.1", "-p", strconv.Itoa(p.port), "-mi", "127.0.0.1", "-mp", strconv.Itoa(mediaPort()),
 		"-rtp_echo", "-m", strconv.Itoa(c.numbers), "-nostdin", "-trace_stat", "-stf", p.stats, "-fd", "1", "-timeout", "90", "-timeout_error"}, c.args...)
 	cmd := exec.Command("sipp", args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, p.log, p.log
@@ -206,6 +207,11 @@ func sippResources(far []*sippPeer) string {
 	}
 	return b.String()
 }
+
+// mediaPort is where a sipp sends sound from: it takes the next three, too. Each gets its own stretch.
+func mediaPort() int { return 10000 + (os.Getpid()*8+int(mediaPorts.Add(8)))%2000 }
+
+var mediaPorts atomic.Int32
 
 // requirePeer skips a test whose peer is not installed; where peers are required it fails.
 func requirePeer(t *testing.T, program string) {
