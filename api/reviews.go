@@ -49,7 +49,11 @@ func (s *server) review(c *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return reviewed{Call: id.String(), Task: v.Task, At: v.At.UTC(), Undecided: v.Undecided(), Review: v}, nil
+	return toReviewed(v), nil
+}
+
+func toReviewed(v waihu.Review) *reviewed {
+	return &reviewed{Call: v.Call.String(), Task: v.Task, At: v.At.UTC(), Undecided: v.Undecided(), Review: v}
 }
 
 func (s *server) summary(c *request) (any, error) {
@@ -61,7 +65,11 @@ func (s *server) summary(c *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return summed{Task: sum.Task, Run: sum.Run, At: sum.At.UTC(), TaskSummary: sum}, nil
+	return toSummed(sum), nil
+}
+
+func toSummed(sum waihu.TaskSummary) *summed {
+	return &summed{Task: sum.Task, Run: sum.Run, At: sum.At.UTC(), TaskSummary: sum}
 }
 
 func (s *server) regrade(c *request) (any, error) {

@@ -19,7 +19,9 @@ type message struct {
 type messageData struct {
 	Account waihu.AccountID `json:"account"`
 	event
-	Call *call `json:"call,omitempty"`
+	Call    *call     `json:"call,omitempty" doc:"with call.ended and call.reviewed"`
+	Review  *reviewed `json:"review,omitempty" doc:"with call.reviewed"`
+	Summary *summed   `json:"summary,omitempty" doc:"with run.reviewed"`
 }
 
 // call is a call as this API shows it.
@@ -56,22 +58,46 @@ func toCall(c *waihu.Call) *call {
 		HangupBy: o.HangupBy, Grade: o.Grade, Tags: o.Tags, Collected: o.Collected, Transcript: o.Transcript, OptOut: o.OptOut, Recorded: o.Recording != ""}
 }
 
-// Shape is our own shape of callbacks: one event a POST, {"type","timestamp","data"} with the event as GET /events shows it and, when it
-// says how a call ended, the call.
+// Shape is our own shape of callbacks: one event a POST, {"type","timestamp","data"} with the event as GET /events shows it and what the
+// event makes known: the call, its review, the task's summary. Of what was deleted since the event alone is told.
 func Shape(s *store.Store) waihu.Shape {
 	return func(ctx context.Context, _ waihu.Endpoint, events []waihu.Event) (waihu.Payload, int, error) {
 		e := &events[0]
 		m := message{Type: e.Kind, Timestamp: e.At.UTC(), Data: messageData{Account: e.Account, event: toEvent(e)}}
+		var err error
 		switch e.Kind {
-		case waihu.EventCallEnded, waihu.EventCallReviewed:
-			c, err := s.Call(ctx, e.Account, e.Task, e.Call)
-			if err == nil {
-				m.Data.Call = toCall(&c)
-			} else if waihu.ErrorCode(err) != waihu.ENotFound { // deleted since: the event itself is told
-				return waihu.Payload{}, 0, err
+		case waihu.EventCallEnded:
+			err = m.Data.addCall(ctx, s, e)
+		case waihu.EventCallReviewed:
+			if err = m.Data.addCall(ctx, s, e); err == nil {
+				err = m.Data.addReview(ctx, s, e)
 			}
+		case waihu.EventRunReviewed:
+			var sum waihu.TaskSummary
+			if sum, err = s.TaskSummary(ctx, e.Account, e.Task); err == nil {
+				m.Data.Summary = toSummed(sum)
+			}
+		}
+		if err != nil && waihu.ErrorCode(err) != waihu.ENotFound {
+			return waihu.Payload{}, 0, err
 		}
 		body, err := json.Marshal(m)
 		return waihu.Payload{Body: body}, 1, err
 	}
+}
+
+func (d *messageData) addCall(ctx context.Context, s *store.Store, e *waihu.Event) error {
+	c, err := s.Call(ctx, e.Account, e.Task, e.Call)
+	if err == nil {
+		d.Call = toCall(&c)
+	}
+	return err
+}
+
+func (d *messageData) addReview(ctx context.Context, s *store.Store, e *waihu.Event) error {
+	v, err := s.Review(ctx, e.Account, e.Call)
+	if err == nil {
+		d.Review = toReviewed(v)
+	}
+	return err
 }
