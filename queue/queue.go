@@ -219,7 +219,7 @@ func (w *worker) one(ctx context.Context, j waihu.Job) store.JobEnd {
 	case err == nil:
 		return store.JobEnd{Job: j}
 	case errors.As(err, &wait):
-		return store.JobEnd{Job: j, Retry: o.Now().Add(time.Duration(wait)), Free: true}
+		return store.JobEnd{Job: j, Retry: o.Now().Add(time.Duration(wait)), Free: true, Reason: store.JobWaits}
 	case ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded):
 		return store.JobEnd{Job: j, Retry: o.Now(), Free: true, Reason: "interrupted"}
 	case j.Failed >= o.MaxTries:

@@ -162,7 +162,7 @@ func (t *tx) takeJobs(list []waihu.Job, kind string, account waihu.AccountID, no
 	}, sqlDueJobs, kind, account, ms(now), limit); err != nil {
 		return list, err
 	}
-	return list, t.execRows(`update jobs set run_at = $2, tries = tries + 1, failed = failed + 1 from {rows $1} where jobs.id = cast(r.value->>0 as bigint)`, taken, ms(now.Add(lease)))
+	return list, t.execRows(`update jobs set run_at = $2, tries = tries + 1, failed = failed + 1, error = '' from {rows $1} where jobs.id = cast(r.value->>0 as bigint)`, taken, ms(now.Add(lease)))
 }
 
 const sqlDueJobs = `select id, key, body, run_at, tries, failed from jobs where kind = $1 and account = $2 and state = 0 and run_at <= $3 order by run_at limit $4
@@ -200,6 +200,9 @@ func (s *Store) KeepJobs(ctx context.Context, lease time.Duration, jobs ...waihu
 			list, ms(s.now().Add(lease)))
 	})
 }
+
+// JobWaits is the Reason of a job that came back because it waits for something: what it waits for may make it due.
+const JobWaits = "waits"
 
 // JobEnd says what became of a taken job. The zero JobEnd but for Job is success: the job is removed.
 type JobEnd struct {

@@ -294,7 +294,7 @@ func (t *tx) dropTranscripts(task int64, list []oldCall) error {
 	if err := t.flush(b); err != nil {
 		return err
 	}
-	return t.cutDetails(idsOf(list), "transcript", "collected", "evidence", "summary")
+	return t.cutDetails(idsOf(list), "transcript", "collected", "evidence", "summary", "facts")
 }
 
 func idsOf(list []oldCall) [][]any {

@@ -149,11 +149,13 @@ func (s *Store) ReviewsWaiting(ctx context.Context, account waihu.AccountID, tas
 		if err != nil {
 			return err
 		}
-		_, err = t.one(into(&n), `select n from counts where task = $1 and kind = 'v' and code = $2`, ref.serial, fmt.Sprint(run))
+		_, err = t.one(into(&n), sqlReviewsWaiting, ref.serial, fmt.Sprint(run))
 		return err
 	})
 	return n, err
 }
+
+const sqlReviewsWaiting = `select n from counts where task = $1 and kind = 'v' and code = $2`
 
 // CallOf is a call of the account with its details, whatever its task.
 func (s *Store) CallOf(ctx context.Context, account waihu.AccountID, id waihu.CallID) (call waihu.Call, err error) {
@@ -192,7 +194,8 @@ func (s *Store) FinishReviews(ctx context.Context, list ...Reviewed) error {
 		return nil
 	}
 	return s.updateThen(ctx, normal, func(t *tx) error {
-		r := &reviewing{tx: t, b: newBatch(), moves: jobMoves{}, now: s.now(), numbers: map[numberKey]string{}, codes: map[int64]map[string]bool{}}
+		r := &reviewing{tx: t, b: newBatch(), moves: jobMoves{}, now: s.now(), numbers: map[numberKey]string{}, codes: map[int64]map[string]bool{},
+			runs: map[RunRef]int64{}}
 		return r.finish(list)
 	}, "review.before_commit", "review.after_commit")
 }
@@ -208,6 +211,7 @@ type reviewing struct {
 
 	numbers map[numberKey]string      // grades of numbers that this commit has changed
 	codes   map[int64]map[string]bool // by task: the codes of its counted answers
+	runs    map[RunRef]int64          // whose reviews these are, with the task's serial
 
 	calls, grades, bodies [][]any
 }
@@ -271,8 +275,33 @@ func (r *reviewing) finish(list []Reviewed) error {
 	if err := r.flush(r.b); err != nil {
 		return err
 	}
+	if err := r.wakeSummaries(); err != nil {
+		return err
+	}
 	return r.moveJobs(r.moves)
 }
+
+// wakeSummaries makes the summaries due that wait for nothing any more.
+func (r *reviewing) wakeSummaries() error {
+	for ref, serial := range r.runs {
+		var n int
+		if _, err := r.tx.one(into(&n), sqlReviewsWaiting, serial, fmt.Sprint(ref.Run)); err != nil {
+			return err
+		}
+		if n > 0 {
+			continue
+		}
+		if _, err := r.exec(sqlWakeSummary, summaryKey(ref.Task, ref.Run), ms(r.now)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Only a summary that waits, see JobWaits: one that is being worked has its lease in run_at.
+const sqlWakeSummary = `update jobs set run_at = $2 where id in (select id from jobs where kind = 'run.summary' and key = $1 and state = 0 and error = 'waits' and run_at > $2
+postgres: for update skip locked
+)`
 
 func (t *tx) lockShards(shards map[int]bool) error {
 	list := make([]int, 0, len(shards))
@@ -317,6 +346,7 @@ func (r *reviewing) read(ids [][]any) (map[waihu.CallID]*reviewedCall, error) {
 // one takes a check into the commit.
 func (r *reviewing) one(x Reviewed, c *reviewedCall) error {
 	r.b.count(c.ref.serial, gaugeReviews, fmt.Sprint(c.run), -1)
+	r.runs[RunRef{c.ref.id, c.run}] = c.ref.serial
 	if c.erased { // between the check and now: what was found says too much
 		x.Review = nil
 	}

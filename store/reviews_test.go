@@ -131,8 +131,17 @@ func TestReviews(t *testing.T) {
 		if len(sums) != 1 || sums[0].Key != "t1/1" || string(sums[0].Body) != `{"task":"t1","run":1}` {
 			t.Fatalf("%+v", sums)
 		}
+		if err := w.EndJobs(w.ctx, JobEnd{Job: sums[0], Retry: time.Now().Add(time.Hour), Free: true, Reason: JobWaits}); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.take(waihu.JobSummary, 10); len(got) != 0 {
+			t.Errorf("a summary that waits is due: %v", got)
+		}
 		if err := w.FinishReviews(w.ctx, found(jobs[2], nil)); err != nil { // nothing ran: the event comes all the same
 			t.Fatal(err)
+		}
+		if sums = w.take(waihu.JobSummary, 10); len(sums) != 1 {
+			t.Fatal("the last review did not make the summary due")
 		}
 		if got := w.eventsOf(waihu.EventCallReviewed); len(got) != 3 {
 			t.Errorf("call.reviewed: %v", got)

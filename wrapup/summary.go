@@ -37,7 +37,14 @@ func (w *Wrapup) Summary(ctx context.Context, j waihu.Job) error {
 		}
 	}
 	if waiting > 0 {
-		return queue.Later(w.o.Wait)
+		left, err := w.reviewsLeft(ctx, j.Account)
+		if err != nil {
+			return err
+		}
+		if left { // the last of them makes this job due
+			return queue.Later(w.o.Wait << min(max(j.Tries-1, 0), 3))
+		}
+		w.o.Log.Warn("a task is summed up although its gauge says that reviews are to come: there are none", "task", string(order.Task), "run", order.Run)
 	}
 	sum, asked, err := w.overview(ctx, &task)
 	if err != nil {
@@ -47,6 +54,12 @@ func (w *Wrapup) Summary(ctx context.Context, j waihu.Job) error {
 		return err
 	}
 	return w.o.Store.FinishSummary(ctx, j, order, sum)
+}
+
+// reviewsLeft says whether the account has any review to come: one whose call was erased, or that was given up, is none.
+func (w *Wrapup) reviewsLeft(ctx context.Context, account waihu.AccountID) (bool, error) {
+	counts, err := w.o.Store.JobCounts(ctx, account)
+	return slices.ContainsFunc(counts, func(c store.JobCount) bool { return c.Kind == waihu.JobReview && c.Waiting > 0 }), err
 }
 
 // overview is how the callees answered each question of the task's agents, from gauges, and the model that these agents name.
