@@ -211,7 +211,7 @@ func (p *sweeper) change(ctx context.Context, keys [][]any) error {
 				return false, err
 			}
 			next++
-			if !more() {
+			if !more() || !t.s.d.embedded { // one row a transaction cannot wait in a circle with the server's other writers
 				break
 			}
 		}

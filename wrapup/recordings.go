@@ -54,6 +54,20 @@ func (r *Recordings) Handlers() map[string]waihu.Handle {
 	return map[string]waihu.Handle{store.JobKeepRecording: r.keep, store.JobRemoveRecording: r.removeJob, store.JobEraseNumber: r.eraseJob}
 }
 
+// Join adds the handlers to a queue. Copies into a bucket are slow and wait for the network: several at once, with time.
+func (r *Recordings) Join(o *queue.Options) {
+	if o.Workers == nil {
+		o.Workers = map[string]int{}
+	}
+	if o.Limit == nil {
+		o.Limit = map[string]time.Duration{}
+	}
+	for kind, handle := range r.Handlers() {
+		o.Handle[kind], o.Limit[kind] = handle, 10*time.Minute
+	}
+	o.Workers[store.JobKeepRecording], o.Workers[store.JobRemoveRecording] = 4, 4
+}
+
 // Open is a waihu.OpenRecording: wherever the recording lies, also while it is being moved.
 func (r *Recordings) Open(ctx context.Context, k *waihu.Call) (*waihu.Recording, error) {
 	if k.Outcome.Recording == "" {

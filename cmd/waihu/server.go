@@ -200,9 +200,9 @@ func (s *server) openPorts(cfg config, lines []waihu.Line) error {
 	s.ahead = newLookahead(s.store, s.voice, s.sched.Health, s.log)
 	handlers := yunfu.Jobs(s.vendor())
 	maps.Copy(handlers, keyue.Jobs(s.keyue()))
-	maps.Copy(handlers, s.records.Handlers())
 	work := queue.Options{Store: s.store, Handle: handlers, GaveUp: keyue.GaveUp(s.keyue()), Lease: cfg.jobLease, Log: s.log}
 	newWrapup(s.store, s.log).Join(&work)
+	s.records.Join(&work)
 	s.jobs = queue.New(work)
 	if s.http, err = net.Listen("tcp", cfg.HTTP); err != nil {
 		return listenError("--http", cfg.HTTP, err)
