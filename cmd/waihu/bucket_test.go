@@ -18,8 +18,8 @@ import (
 // whole and in part, and an erasure removes it there.
 func TestRecordingsInBucket(t *testing.T) {
 	t.Parallel()
-	requirePeer(t, "versitygw") // go install github.com/versity/versitygw/cmd/versitygw@v1.8.0
-	stored, addr := t.TempDir(), "127.0.0.1:"+strconv.Itoa(freePort(t))
+	requirePeer(t, "versitygw")                                        // go install github.com/versity/versitygw/cmd/versitygw@v1.8.0
+	stored, addr := t.TempDir(), "127.0.0.1:"+strconv.Itoa(sipPort(t)) // one that nobody else gets
 	if err := os.Mkdir(filepath.Join(stored, "calls"), 0o700); err != nil {
 		t.Fatal(err)
 	}
