@@ -62,7 +62,8 @@ func provisional(status, tag, body string, extra ...string) string {
 }
 
 func final(status, tag, body string, extra ...string) string {
-	return message(500, answerLines(status, tag, "[last_CSeq:]", extra), body)
+	// Loopback loses nothing; on a slow machine an answer repeated after T1 would bring an ACK that no scenario awaits.
+	return message(2000, answerLines(status, tag, "[last_CSeq:]", extra), body)
 }
 
 func answerLines(status, tag, cseq string, extra []string) []string {
