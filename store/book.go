@@ -92,6 +92,15 @@ func (w *tickWork) book() error {
 		} else if body != "{}" {
 			details = append(details, []any{int64(e.Call), body})
 		}
+		if !e.Undo { // before the end of its number: that is how readers expect it
+			review := e.Review && disposition == waihu.Answered
+			if review {
+				w.b.jobs = append(w.b.jobs, waihu.Job{Account: e.ref.account, Kind: waihu.JobReview, Key: e.Call.String(), Body: jobBody(waihu.ReviewOrder{Version: e.AgentVersion})})
+				w.b.count(e.ref.serial, gaugeReviews, strconv.Itoa(e.Run), 1)
+			}
+			w.b.event(waihu.EventCallEnded, e.ref.account, e.ref.id, w.k.Now, e.Call,
+				callBody{Seq: e.Seq, Attempt: e.Attempt, Disposition: disposition.String(), Review: review})
+		}
 		if e.intact {
 			if phone := e.turn(disposition, w.k.Now); phone != "" && phone != e.Phone {
 				turns = append(turns, []any{e.ref.serial, e.Seq, string(phone)})
@@ -110,13 +119,6 @@ func (w *tickWork) book() error {
 			w.b.stat(e.ref.serial, e.StartedAt, statStarted, "", -1)
 			continue // nothing happened: no event, no further statistics
 		}
-		review := e.Review && disposition == waihu.Answered
-		if review {
-			w.b.jobs = append(w.b.jobs, waihu.Job{Account: e.ref.account, Kind: waihu.JobReview, Key: e.Call.String(), Body: jobBody(waihu.ReviewOrder{Version: e.AgentVersion})})
-			w.b.count(e.ref.serial, gaugeReviews, strconv.Itoa(e.Run), 1)
-		}
-		w.b.event(waihu.EventCallEnded, e.ref.account, e.ref.id, w.k.Now, e.Call,
-			callBody{Seq: e.Seq, Attempt: e.Attempt, Disposition: disposition.String(), Review: review})
 		if disposition == waihu.Answered && !o.AnswerAt.IsZero() { // one that ended in the same millisecond costs a step too
 			talks = append(talks, []any{int64(e.Call), e.ref.account, e.ref.id, max(1, ms(ended)-ms(o.AnswerAt)), ms(ended)})
 		}

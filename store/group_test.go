@@ -1,6 +1,7 @@
 package store
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -74,6 +75,20 @@ func TestGroup(t *testing.T) {
 		calls, total, err := w.Calls(w.ctx, acme, "t1", CallFilter{})
 		if err != nil || total != 4 || calls[0].Phone != "138003" || calls[1].Phone != "138002" || calls[3].Phone != "138001" {
 			t.Errorf("the calls lost their phones: %+v %v", calls, err)
+		}
+		// The end of the group is told once, behind that of its last call.
+		events, err := w.Events(w.ctx, acme, 0, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var ends []waihu.EventKind
+		for _, e := range events {
+			if e.Kind == waihu.EventCallEnded || e.Kind == waihu.EventNumberDone {
+				ends = append(ends, e.Kind)
+			}
+		}
+		if one := waihu.EventCallEnded; !slices.Equal(ends, []waihu.EventKind{one, one, one, one, waihu.EventNumberDone}) {
+			t.Errorf("it was told as %v", ends)
 		}
 		if err := w.StopTask(w.ctx, acme, "t1"); err != nil {
 			t.Fatal(err)
