@@ -354,7 +354,7 @@ func (t *tx) editPortion(b *batch, ref taskRef, f NumberFilter, to waihu.NumberS
 	return len(list), last, ranges, nil
 }
 
-// KeysIn are the keys of up to limit numbers of the task in ranges of seq, removed ones too, and where to go on: the
+// KeysIn are the keys of up to limit numbers of the task in ranges of seq, removed ones too but no erased ones, and where to go on: the
 // ranges that are left, none at the end. For who is told what an import or a deletion was about.
 func (s *Store) KeysIn(ctx context.Context, account waihu.AccountID, task waihu.TaskID, ranges [][2]int64, limit int) (keys []string, left [][2]int64, err error) {
 	err = s.read(ctx, func(t *tx) error {
@@ -370,7 +370,7 @@ func (s *Store) KeysIn(ctx context.Context, account waihu.AccountID, task waihu.
 				err := scan(&key, &last)
 				keys, n = append(keys, key), n+1
 				return err
-			}, `select key, seq from numbers where task = $1 and seq between $2 and $3 order by seq limit $4`, ref.serial, r[0], r[1], limit-len(keys)); err != nil {
+			}, `select key, seq from numbers where task = $1 and seq between $2 and $3 and phone <> '' order by seq limit $4`, ref.serial, r[0], r[1], limit-len(keys)); err != nil {
 				return err
 			}
 			if len(keys) == limit {

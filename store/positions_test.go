@@ -265,3 +265,36 @@ func TestCallPages(t *testing.T) {
 		}
 	})
 }
+
+// TestKeysIn: the numbers of ranges in portions, removed ones too, erased ones not.
+func TestKeysIn(t *testing.T) {
+	engines(t, func(t *testing.T, open func(Options) *Store) {
+		w := newWorld(t, open(Options{Key: make([]byte, KeySize)}))
+		w.task("t1")
+		w.numbers("t1", 0, 10)
+		_, err := w.RemoveNumbers(w.ctx, acme, "t1", []string{"13800000003"})
+		must(t, err)
+		w.do(func(x *tx) error {
+			_, err := x.exec(`update numbers set state = 4, phone = '', key = 'erased' where seq = 6`)
+			return err
+		})
+		left, all := [][2]int64{{2, 4}, {6, 6}, {8, 9}, {20, 30}}, []string{}
+		for range 10 {
+			var keys []string
+			keys, left, err = w.KeysIn(w.ctx, acme, "t1", left, 2)
+			must(t, err)
+			all = append(all, keys...)
+			if len(keys) > 2 {
+				t.Fatalf("%d keys at once", len(keys))
+			}
+			if len(left) == 0 {
+				break
+			}
+		}
+		if want := []string{"13800000001", "13800000002", "13800000003", "13800000007", "13800000008"}; !slices.Equal(all, want) || len(left) != 0 {
+			t.Errorf("%v and %v left, want %v", all, left, want)
+		}
+		_, _, err = w.KeysIn(w.ctx, stranger, "t1", [][2]int64{{1, 9}}, 5)
+		wantCode(t, err, waihu.ENotFound, "")
+	})
+}
