@@ -13,6 +13,10 @@
 // words travel inside their audio (audio.ModemDecoder). It is refused on every
 // other line: there is nothing to hear there.
 //
+// Chat asks language models behind OpenAI-compatible servers, streamed or whole. Its errors say how far the question came and whether asking again may
+// help, and repeat no word of the server's; it bounds answers, and three times: to the first word, between words, in all. Which addresses
+// it may reach is its http.Client's affair. ChatServer is the scripted far end, for tests and demonstrations: it checks what clients send.
+//
 // To test without espeak-ng set Options.Espeak to "off"; the shipped prompts are made anew by
 // `go test ./speech -run Prompts -update`, which needs it.
 package speech
