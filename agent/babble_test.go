@@ -22,7 +22,7 @@ func TestBabbleFromTheFirstMoment(t *testing.T) {
 	t.Parallel()
 	for _, rec := range []Recognizer{nil, &toldRecognizer{}} {
 		p := newPhone(t, surveyJSON, nil, rec)
-		p.says(120_000)
+		p.says(20_000)
 		p.until("first word", p.c.waits+openingOverMS+40, p.agentSpeaks)
 		if p.ms() <= p.c.waits+openingOverMS {
 			t.Errorf("a callee who may still be talking was spoken over at %d ms", p.ms())
@@ -53,7 +53,7 @@ func TestWordsEndInBabble(t *testing.T) {
 	t.Parallel()
 	rec := &toldRecognizer{}
 	p := newPhone(t, surveyJSON, nil, rec)
-	p.says(120_000)
+	p.says(8_000)
 	p.idle(500)
 	rec.next = []Heard{{Text: "喂", Final: true}}
 	p.until("first word", wordlessMS+40, p.agentSpeaks)
