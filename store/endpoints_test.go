@@ -190,3 +190,45 @@ func TestEndpointPlans(t *testing.T) {
 		}
 	})
 }
+
+// TestRelaxed: a commit that does not wait for the disk is kept, and the next one waits again.
+func TestRelaxed(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := mustOpen(t, Options{Dir: dir})
+	w := newWorld(t, s)
+	level := func(x *tx) (n int) {
+		t.Helper()
+		if _, err := x.one(into(&n), `pragma synchronous`); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	for range 2 {
+		if err := s.update(w.ctx, relaxed, func(x *tx) error {
+			if n := level(x); n != 1 {
+				t.Errorf("a relaxed commit waits for the disk as %d", n)
+			}
+			_, err := x.exec(`insert into settings (name, value) values ('relaxed', 'yes') on conflict (name) do update set value = excluded.value`)
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		w.do(func(x *tx) error {
+			if n := level(x); n != 2 {
+				t.Errorf("the commit after it waits for the disk as %d", n)
+			}
+			return nil
+		})
+		if err := s.update(w.ctx, relaxed, func(x *tx) error { return notFound("x", 1) }); err == nil {
+			t.Error("an error was lost")
+		}
+		w.do(func(x *tx) error {
+			var v string
+			if _, err := x.one(into(&v), `select value from settings where name = 'relaxed'`); err != nil || v != "yes" || level(x) != 2 {
+				t.Errorf("%q, %v, %d", v, err, level(x))
+			}
+			return nil
+		})
+	}
+}

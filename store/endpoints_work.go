@@ -132,12 +132,13 @@ type EventRef struct {
 }
 
 // SaveDeliveries writes the progress of many endpoints in one commit. That of an endpoint which has another owner or version by now is
-// dropped: somebody else delivers from where the last commit stood. Cursors never go back.
+// dropped: somebody else delivers from where the last commit stood. Cursors never go back. The commit does not wait for the disk, so that it holds
+// up no tick: after a loss of power events are delivered again.
 func (s *Store) SaveDeliveries(ctx context.Context, owner string, list []DeliveryProgress) error {
 	if len(list) == 0 {
 		return nil
 	}
-	return s.update(ctx, normal, func(t *tx) error {
+	return s.update(ctx, relaxed, func(t *tx) error {
 		ids := make([][]any, len(list))
 		for i := range list {
 			ids[i] = []any{list[i].Endpoint, list[i].Version}

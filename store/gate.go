@@ -8,6 +8,9 @@ type urgency int
 const (
 	urgent urgency = iota // the tick
 	normal                // everything else, in order of arrival; bulk slices queue up again after each slice
+	// relaxed waits as normal does, and its commit does not wait for the disk: what it wrote may be gone after a loss of power, as a
+	// whole and never in part, but not after the death of the process. For what may be done again.
+	relaxed
 )
 
 // gate lets at most n writers in at a time, urgent ones first. On SQLite n is 1.

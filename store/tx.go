@@ -50,8 +50,20 @@ func (s *Store) updateThen(ctx context.Context, u urgency, f func(t *tx) error, 
 	if s.d.embedded {
 		begin = "begin immediate"
 	}
+	if u == relaxed && s.d.embedded && !s.o.noSync {
+		defer fullSync(ctx, c)
+		if err := c.script(ctx, "pragma synchronous = normal"); err != nil { // no prepared statement: this pragma acts when it is compiled
+			return err
+		}
+	}
 	if _, err := c.exec(ctx, begin); err != nil {
 		return diskError(err)
+	}
+	if u == relaxed && !s.d.embedded {
+		if err := c.script(ctx, "set local synchronous_commit = off"); err != nil {
+			c.exec(ctx, "rollback") // the first error says why
+			return err
+		}
 	}
 	finished, committed := false, false
 	defer func() { s.positions.settled(t.moves, committed) }()
@@ -85,6 +97,13 @@ func (s *Store) updateThen(ctx context.Context, u urgency, f func(t *tx) error, 
 	}
 	s.eventsWritten(t.heads)
 	return nil
+}
+
+// fullSync makes the connection's commits wait for the disk again. Without that a dial intent could be forgotten, so there is no going on.
+func fullSync(ctx context.Context, c conn) {
+	if err := c.script(ctx, "pragma synchronous = full"); err != nil {
+		panic("store: commits cannot be made durable again: " + err.Error())
+	}
 }
 
 func diskError(err error) error {
