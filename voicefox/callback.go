@@ -49,11 +49,22 @@ type pushWire struct {
 	Data any    `json:"event_data"`
 }
 
+// repeated says that a check was made once more, later: the call has been told.
+func repeated(e *waihu.Event) bool {
+	var b struct {
+		Again bool `json:"again"`
+	}
+	return json.Unmarshal(e.Body, &b) == nil && b.Again
+}
+
 // telling is what an event becomes; nil data: nothing.
 func (s *server) telling(ctx context.Context, e *waihu.Event) (data any, name string, err error) {
 	switch e.Kind {
 	case waihu.EventCallEnded, waihu.EventCallReviewed, waihu.EventRunReviewed:
 	default:
+		return nil, "", nil
+	}
+	if e.Kind == waihu.EventCallReviewed && repeated(e) {
 		return nil, "", nil
 	}
 	account, err := s.Store.Account(ctx, e.Account)

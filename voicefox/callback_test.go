@@ -89,6 +89,22 @@ func TestCallbacks(t *testing.T) {
 		t.Fatalf("a check made %v", list)
 	}
 	w.golden("collect.json", list[0])
+
+	// Checked once more, by newer rules: the customer has been told of the call.
+	regraded, err := w.Regrade(t.Context(), mainUser, taskID)
+	w.must(err)
+	jobs, err = w.TakeJobs(t.Context(), waihu.JobReview, 10, time.Minute)
+	w.must(err)
+	after, err = w.LastEvent(t.Context(), mainUser)
+	w.must(err)
+	if len(jobs) != 1 {
+		t.Fatalf("%d calls are to be checked again (%v)", len(jobs), regraded)
+	}
+	w.must(w.FinishReviews(t.Context(), store.Reviewed{Job: jobs[0], Call: calls[0].Call, Again: true, Review: &waihu.Review{Grade: "A", Summary: "货物完好。",
+		Collected: []waihu.CollectAnswer{{Key: "goods", Question: "货物是否完好", Hit: true, Option: true, Result: "完好", Message: "完好"}}}}))
+	if list := w.told(after); len(list) != 0 {
+		t.Errorf("a repeated check is told: %v", list)
+	}
 	if r := w.ok("GET", "/openapi/tasks/1", nil); r.number("collectionRate") != 100 || r.number("progress") != 66 {
 		t.Errorf("%s", r.raw)
 	}
