@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"net/http"
+	"reflect"
 	"strconv"
 	"strings"
 	"time"
@@ -63,6 +64,8 @@ func typeName(goType string) string {
 		return "a list"
 	case strings.Contains(goType, "string"):
 		return "a text"
+	case strings.HasSuffix(goType, ".number"):
+		return "a whole number"
 	case strings.Contains(goType, "int"), strings.Contains(goType, "float"):
 		return "a number"
 	case strings.Contains(goType, "bool"):
@@ -88,7 +91,7 @@ func (n *number) UnmarshalJSON(raw []byte) error {
 		*n = number(f)
 		return nil
 	}
-	return wrong("", "a whole number was expected, not %.40s", raw)
+	return &json.UnmarshalTypeError{Value: fmt.Sprintf("%.40s", raw), Type: reflect.TypeFor[number]()} // the decoder adds the field
 }
 
 // ids reads a query parameter that may be repeated, a comma-separated list, or both, under name or name[].

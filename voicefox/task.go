@@ -1,7 +1,9 @@
 package voicefox
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"maps"
 	"net/http"
 	"strings"
@@ -52,7 +54,10 @@ func (s *server) taskCreate(c *request) (any, error) {
 		return nil, err
 	}
 	if start {
-		if err := c.start(&t); err != nil {
+		if err := c.start(&t); err != nil { // a refused request leaves nothing behind
+			if gone := s.Store.DeleteTask(context.WithoutCancel(c.ctx), t.Account, t.ID); gone != nil {
+				return nil, errors.Join(gone, err)
+			}
 			return nil, err
 		}
 	}

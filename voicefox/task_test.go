@@ -144,7 +144,9 @@ func TestTaskRefused(t *testing.T) {
 		"option.taskTransfer.target":     {"option.taskTransfer", object{"target": 3}},
 		"option.smsOption.isActive":      {"option.smsOption", object{"isActive": true}},
 		"unknown field \"nam\"":          {"nam", "x"},
-		"a whole number was expected":    {"assistantVid", "x"},
+		"assistantVid: a whole number":   {"assistantVid", "x"},
+		"option.retryCount: a whole":     {"option.retryCount", 1.5},
+		"option.numbers: a whole number": {"option.numbers", []any{1, "a"}},
 		"option.startTime: a list":       {"option.startTime", "09:00"},
 		"at least one day":               {"option.weeks", object{"1": false}},
 		"the versionId of an assistant":  {"assistantVid", 0},
@@ -162,10 +164,16 @@ func TestTaskRefused(t *testing.T) {
 	// A start that the preflight refuses says why and starts nothing.
 	w.problems = []waihu.Problem{{Field: "agent", Message: "cannot talk"}}
 	w.bad(w.as(token, "POST", "/openapi/tasks/1/start", nil), 422, "agent: cannot talk")
+	w.bad(w.as(token, "POST", "/openapi/tasks", body("autoStart", true)), 422, "agent: cannot talk")
 	if r := w.ok("GET", "/openapi/tasks/1", nil); r.text("status") != "pending" {
 		t.Errorf("%s", r.raw)
 	}
 	w.problems = nil
+	// One that cannot be started at once is not made.
+	w.bad(w.as(token, "POST", "/openapi/tasks", body("autoStart", true, "option.startDate", "2025-06-01", "option.taskTimeType", "onetime")), 409, "window")
+	if n := w.ok("GET", "/openapi/tasks", nil).number("total"); n != 1 {
+		t.Errorf("%d tasks", n)
+	}
 	// A done task is not started again without more numbers.
 	w.numbers(taskID, "13800000001")
 	w.dial(taskID, w.answered())
