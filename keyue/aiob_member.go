@@ -67,11 +67,11 @@ func (s *server) aiobImport(c *aiobRequest) (any, error) {
 	at := map[string]int{} // key to row
 	for i, n := range rows {
 		number, err := c.group(n, k.BlackListStrategy)
+		res[i].ExtJSON = number.Data.Extra // of a refused group too: by it the client knows whom the row is about
 		if err != nil {
 			res[i].Reason = err.Error()
 			continue
 		}
-		res[i].ExtJSON = number.Data.Extra
 		if _, twice := at[number.Key]; twice {
 			res[i].Reason = "号码组重复"
 			continue
@@ -105,7 +105,7 @@ func (s *server) aiobImport(c *aiobRequest) (any, error) {
 	return map[string]any{"successNum": ok, "failedNum": len(rows) - ok, "resList": res}, nil
 }
 
-// group reads one person: mobile, extJson and the variables.
+// group reads one person: mobile, extJson and the variables. Of one that is wrong there is the extJson.
 func (c *aiobRequest) group(n aiobNode, blackList int) (number store.NewNumber, err error) {
 	var wrong error
 	n.first = &wrong
@@ -128,7 +128,7 @@ func (c *aiobRequest) group(n aiobNode, blackList int) (number store.NewNumber, 
 		}
 	}
 	if wrong != nil {
-		return number, wrong
+		return store.NewNumber{Data: waihu.NumberData{Extra: data.Extra}}, wrong
 	}
 	keys := make([]string, len(group))
 	for i, p := range group {

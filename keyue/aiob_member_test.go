@@ -22,7 +22,7 @@ func TestAIOBImport(t *testing.T) {
 		fields{"mobile": "13800000001", "extJson": "原样", "var": fields{"name": "张三", "age": 18}},
 		fields{"mobile": "13800000002;138-0000-0003;13800000004;", "extJson": fields{"id": 7}},
 		fields{"mobile": "13800000001"},
-		fields{"mobile": "abc"}, fields{"mobile": "101;102;103;104;105;106"}, fields{"mobile": "13800000009;13800000009"}, fields{}, "x",
+		fields{"mobile": "abc", "extJson": "mine"}, fields{"mobile": "101;102;103;104;105;106"}, fields{"mobile": "13800000009;13800000009"}, fields{}, "x",
 		fields{"mobile": "13800000005", "var": []int{1}},
 	}})
 	if r.at("successNum") != json.Number("2") || r.at("failedNum") != json.Number("7") {
@@ -33,6 +33,9 @@ func TestAIOBImport(t *testing.T) {
 		if (want == "") != (status == json.Number("1")) || !strings.Contains(reason, want) || (want == "") != (member != "") {
 			t.Errorf("row %d: %v %q %q, want %q", i, status, reason, member, want)
 		}
+	}
+	if r.text("resList", 3, "extJson") != "mine" {
+		t.Errorf("a refused group without its extJson: %s", r.raw)
 	}
 	list, total, err := a.Numbers(t.Context(), mainAccount, a.row(id).ID, store.NumberFilter{})
 	a.must(err)

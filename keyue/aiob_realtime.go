@@ -129,6 +129,9 @@ func (s *server) standing(c *aiobRequest, a *waihu.AgentSpec, callers []int64, b
 	kept := aiobKept{Realtime: true, CallBackURL: back, Robots: []string{string(a.ID)}}
 	t = waihu.Task{Account: c.account.ID, Name: name, Agent: a.ID, Callers: callers, Weekly: weekly, Zone: c.account.Zone, Concurrency: max(1, channels),
 		Pop: waihu.PopInOrder, EndAction: waihu.EndNothing, Doors: map[string][]byte{doorAIOB: kept.encode()}}
+	if err := s.aiobReady(c, &t); err != nil { // before anything is made: a refused call leaves nothing behind
+		return t, err
+	}
 	if err := c.callbackTo(back); err != nil {
 		return t, err
 	}

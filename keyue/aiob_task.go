@@ -186,17 +186,27 @@ func (s *server) aiobStart(c *aiobRequest, t *waihu.Task) error {
 	if t.Started {
 		return nil
 	}
-	if s.Preflight != nil {
-		if problems := s.Preflight(c.ctx, *t); len(problems) > 0 {
-			var list []string
-			for _, p := range problems {
-				list = append(list, strings.TrimPrefix(p.Field+"："+p.Message, "："))
-			}
-			return aiobRefuse("任务无法启动：%s", strings.Join(list, "；"))
-		}
+	if err := s.aiobReady(c, t); err != nil {
+		return err
 	}
 	_, err := s.Store.StartTask(c.ctx, t.Account, t.ID)
 	return err
+}
+
+// aiobReady says what stands against a start.
+func (s *server) aiobReady(c *aiobRequest, t *waihu.Task) error {
+	if s.Preflight == nil {
+		return nil
+	}
+	problems := s.Preflight(c.ctx, *t)
+	if len(problems) == 0 {
+		return nil
+	}
+	var list []string
+	for _, p := range problems {
+		list = append(list, strings.TrimPrefix(p.Field+"："+p.Message, "："))
+	}
+	return aiobRefuse("任务无法启动：%s", strings.Join(list, "；"))
 }
 
 // aiobGet is a task's configuration. A task of another door is shown from its row, as far as this page's fields can say it.

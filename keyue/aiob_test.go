@@ -308,6 +308,15 @@ func TestAIOBPreflight(t *testing.T) {
 	if a.state(id) != "1" {
 		t.Error("it was started")
 	}
+	// Nor does a realtime call that cannot be placed leave anything behind.
+	call := fields{"robotId": pageAgent, "mobile": "13800000001", "secretType": 2, "callBackUrl": "http://127.0.0.1:1/rt"}
+	a.refused(a.as(a.token, "POST", "/api/v3/console/realtime/status/create", call), 400, "has no voice")
+	if _, total, err := a.Tasks(t.Context(), []waihu.AccountID{mainAccount}, store.TaskFilter{Name: standingName}); err != nil || total != 0 {
+		t.Errorf("%d standing tasks, %v", total, err)
+	}
+	if list, err := a.Endpoints(t.Context(), mainAccount); err != nil || len(list) != 0 {
+		t.Errorf("endpoints %v, %v", list, err)
+	}
 	// An offline robot is no robot of a new task.
 	a.do(page, "POST", v3+"/agents/offline", fields{"agentId": pageAgent})
 	a.refused(a.as(a.token, "POST", aiob3+"/create", campaign(fields{"taskName": "x"})), 400, "未发布")

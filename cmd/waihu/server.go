@@ -258,7 +258,7 @@ func (s *server) preflight(ctx context.Context, t waihu.Task) []waihu.Problem {
 		problems = append(problems, agent.Check(&spec)...)
 		problems = append(problems, s.voice.Missing(&spec)...)
 	}
-	if len(problems) == 0 {
+	if len(problems) == 0 && t.ID != "" { // a task that is only asked about is not made yet
 		s.ahead.begin(t)
 	}
 	return problems
