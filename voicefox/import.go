@@ -80,8 +80,8 @@ func (s *server) numberImport(c *request) (any, error) {
 		return nil, err
 	}
 	defer file.Close()
-	meta := keptOf(&t).NumberFileMeta
-	if _, err := readFile(file, meta, func(store.NewNumber) error { return nil }); err != nil {
+	kept := keptOf(&t)
+	if _, err := readFile(file, kept.NumberFileMeta, kept.FromFile, func(store.NewNumber) error { return nil }); err != nil {
 		return nil, err
 	}
 	if _, err := file.Seek(0, io.SeekStart); err != nil {
@@ -95,7 +95,7 @@ func (s *server) numberImport(c *request) (any, error) {
 		batch = batch[:0]
 		return err
 	}
-	w, err := readFile(file, meta, func(n store.NewNumber) error {
+	w, err := readFile(file, kept.NumberFileMeta, kept.FromFile, func(n store.NewNumber) error {
 		if batch = append(batch, n); len(batch) < importBatch {
 			return nil
 		}
@@ -107,9 +107,10 @@ func (s *server) numberImport(c *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if k := keptOf(&t); !maps.Equal(k.NumberFileMeta, w.Meta) {
-		k.NumberFileMeta = w.Meta
-		if err := c.keep(&t, k); err != nil {
+	if !maps.Equal(kept.NumberFileMeta, w.Meta) {
+		kept.FromFile = kept.FromFile || len(kept.NumberFileMeta) == 0
+		kept.NumberFileMeta = w.Meta
+		if err := c.keep(&t, kept); err != nil {
 			return nil, err
 		}
 	}
@@ -190,8 +191,9 @@ func unread(err error) error {
 }
 
 // readFile reads a table of numbers. columns, when there are any, say where they stand; else the titles of the file's first
-// row say it, and a file without titles has its phone numbers in the first column. take gets each number; its error ends the reading.
-func readFile(r io.Reader, columns map[string]int, take func(store.NewNumber) error) (w importWire, err error) {
+// row say it, and a file without titles has its phone numbers in the first column. With earlier the columns are those of an
+// earlier file, and only say it when this one's titles do not. take gets each number; its error ends the reading.
+func readFile(r io.Reader, columns map[string]int, earlier bool, take func(store.NewNumber) error) (w importWire, err error) {
 	taken := 0
 	w.Errors = []rowWire{}
 	table, err := sheet.NewReader(r, sheet.Limits{File: maxFile})
@@ -214,7 +216,7 @@ func readFile(r io.Reader, columns map[string]int, take func(store.NewNumber) er
 		if first {
 			first = false
 			titled := false
-			if columns, extra, titled, err = layout(row.Cells, columns); err != nil {
+			if columns, extra, titled, err = layout(row.Cells, columns, earlier); err != nil {
 				return w, err
 			}
 			w.Meta = columns
@@ -262,16 +264,13 @@ var titles = map[string][]string{
 
 // layout says which column is which. A first row whose cell in the column of phone numbers is none is a title line:
 // its further titles become the names of variables.
-func layout(cells []string, given map[string]int) (columns, extra map[string]int, titled bool, err error) {
+func layout(cells []string, given map[string]int, earlier bool) (columns, extra map[string]int, titled bool, err error) {
 	columns, extra = maps.Clone(given), map[string]int{}
-	if len(columns) == 0 {
-		columns = map[string]int{}
-		for name, words := range titles {
-			if i := slices.IndexFunc(cells, func(cell string) bool { return slices.Contains(words, strings.ToLower(strings.TrimSpace(cell))) }); i >= 0 {
-				columns[name] = i
-			}
-		}
-		if _, ok := columns[phoneColumn]; !ok {
+	if len(given) == 0 || earlier {
+		found := byTitle(cells)
+		if _, ok := found[phoneColumn]; ok {
+			columns = found
+		} else if len(given) == 0 {
 			columns = map[string]int{phoneColumn: 0}
 		}
 	}
@@ -289,15 +288,34 @@ func layout(cells []string, given map[string]int) (columns, extra map[string]int
 	}
 	for i, cell := range cells {
 		title := strings.TrimSpace(cell)
-		if _, known := columns[title]; title == "" || known || taken[i] {
+		if title == "" || taken[i] {
 			continue
 		}
-		if _, twice := extra[title]; twice {
+		at, known := columns[title]
+		if known = known && at != noColumn; known && len(given) > 0 && !earlier { // the map names another
+			continue
+		}
+		if _, twice := extra[title]; twice || known {
 			return nil, nil, false, wrong("file", "two columns have the title %.60q", title)
 		}
 		extra[title] = i
 	}
 	return columns, extra, true, nil
+}
+
+// byTitle finds the columns that the page names by their titles.
+func byTitle(cells []string) map[string]int {
+	columns := map[string]int{}
+	for name, words := range titles {
+		i := slices.IndexFunc(cells, func(cell string) bool { return strings.TrimSpace(cell) == name })
+		if i < 0 {
+			i = slices.IndexFunc(cells, func(cell string) bool { return slices.Contains(words, strings.ToLower(strings.TrimSpace(cell))) })
+		}
+		if i >= 0 {
+			columns[name] = i
+		}
+	}
+	return columns
 }
 
 // nameVariable is what agents' texts call the person; a file's 姓名 fills it when no column does.

@@ -67,6 +67,9 @@ func TestImport(t *testing.T) {
 			vars{"13800000001": {"备注": "备忘", "姓名": "张三", "name": "张三", "等级": "A"}, "13800000002": nil}, "map[号码:1 备注:0 姓名:2 等级:3]", "2 2 0 0"},
 		{"a map and titles", "电话,称呼,name\n13800000001,张三,老张\n", object{"号码": 0, "姓名": 1, "备注": -1}, vars{"13800000001": {"姓名": "张三", "name": "老张"}},
 			"map[号码:0 备注:-1 姓名:1]", "1 1 0 0"},
+		{"a column that the map has not, and the file has", "号码,姓名\n13800000001,张三\n", object{"号码": 0, "姓名": -1, "备注": -1},
+			vars{"13800000001": {"姓名": "张三", "name": "张三"}}, "map[号码:0 备注:-1 姓名:-1]", "1 1 0 0"},
+		{"two titles for a phone number", "手机号,号码\n13800000001,13800000002\n", nil, vars{"13800000002": {"手机号": "13800000001"}}, "map[号码:1 备注:-1 姓名:-1]", "1 1 0 0"},
 		{"rows that are none", "phone\n13800000001\nnone\n12\n", nil, vars{"13800000001": nil}, "map[号码:0 备注:-1 姓名:-1]", "1 3 0 2"},
 		{"a workbook", xlsx(t, []string{"号码", "备注", "生日"}, []string{"13800000001", "vip", "0101"}), nil, vars{"13800000001": {"备注": "vip", "生日": "0101"}},
 			"map[号码:0 备注:1 姓名:-1]", "1 1 0 0"},
@@ -93,6 +96,25 @@ func TestImport(t *testing.T) {
 			t.Errorf("%s once more: %s", x.name, again.raw)
 		}
 	}
+}
+
+// TestImportNextFile: without a map of the client's every file's own titles say where its columns stand; one without
+// titles stands as the file before.
+func TestImportNextFile(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	id := w.ok("POST", "/openapi/tasks", body("option.numberFileMeta", nil)).number("id")
+	for i, file := range []string{"姓名,手机号\n张三,13800000001\n", "手机号,备注\n13800000002,乙\n", "13800000003,丙\n"} {
+		if r := w.upload(token, taskPath(id, "/numbers"), "numbers.csv", file); r.code != 200 || r.number("count") != 1 {
+			t.Fatalf("file %d: %d %s", i, r.code, r.raw)
+		}
+	}
+	want := map[string]map[string]string{"13800000001": {"姓名": "张三", "name": "张三"}, "13800000002": {"备注": "乙"}, "13800000003": {"备注": "丙"}}
+	if got := w.imported(id); !reflect.DeepEqual(got, want) {
+		t.Errorf("%v", got)
+	}
+	r := w.upload(token, taskPath(id, "/numbers"), "numbers.csv", "号码,姓名,姓名\n13800000004,甲,乙\n")
+	w.bad(r, 422, "two columns have the title")
 }
 
 // TestImportRefused: a file that cannot be read to its end adds nothing.
@@ -128,7 +150,7 @@ func FuzzReadFile(f *testing.F) {
 	f.Fuzz(func(t *testing.T, file []byte, phone, name int) {
 		for _, columns := range []map[string]int{nil, {phoneColumn: max(0, phone%50), nameColumn: name % 50}} {
 			var list []store.NewNumber
-			w, err := readFile(bytes.NewReader(file), columns, func(n store.NewNumber) error { list = append(list, n); return nil })
+			w, err := readFile(bytes.NewReader(file), columns, false, func(n store.NewNumber) error { list = append(list, n); return nil })
 			if err != nil {
 				if explain(err) == nil {
 					t.Fatalf("%v is not explained", err)

@@ -79,7 +79,8 @@ const (
 // kept is what a task keeps for this door.
 type kept struct {
 	NumberFileMeta map[string]int `json:"numberFileMeta,omitempty"`
-	Stopped        int64          `json:"stopped,omitempty"` // the task itself, when it was stopped before it was ever started; a copy of it was not
+	FromFile       bool           `json:"fromFile,omitempty"` // the map is that of the last file, and not the client's: a file's own titles go before it
+	Stopped        int64          `json:"stopped,omitempty"`  // the task itself, when it was stopped before it was ever started; a copy of it was not
 }
 
 func keptOf(t *waihu.Task) (k kept) {
