@@ -3,6 +3,7 @@ package keyue
 import (
 	"strconv"
 	"strings"
+	"time"
 
 	"waihu"
 	"waihu/store"
@@ -384,6 +385,7 @@ func (s *server) aiobCallLog(c *aiobRequest) (any, error) {
 	if f.To.Before(f.From) {
 		c.body.get("searchEndTime").wrong("不能早于 searchStartTime")
 	}
+	f.To = f.To.Add(time.Second - time.Millisecond) // the whole second: calls begin within one
 	cursor := c.body.get("nextCursor")
 	if parts := cursor.list(2); len(parts) > 0 {
 		_, call, _ := strings.Cut(parts[len(parts)-1].need().text(60), "_")

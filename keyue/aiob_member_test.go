@@ -67,7 +67,8 @@ func TestAIOBReads(t *testing.T) {
 	task := a.row(id).ID
 	a.dial(task, talked(), waihu.NumberDone)                  // 1: answered
 	a.dial(task, unreached(waihu.NoAnswer), waihu.NumberDone) // 2: its second phone is next
-	a.now = a.now.Add(time.Minute)
+	a.now = a.now.Add(time.Minute + 500*time.Millisecond)
+	second := a.now.Format(time.DateTime)
 	a.dial(task, unreached(waihu.Busy), waihu.NumberDone) // 2: nobody
 	a.dial(task, unreached(waihu.Vacant), waihu.NumberDue)
 	want := []string{"3", "4", "2", "1"}
@@ -135,6 +136,9 @@ func TestAIOBReads(t *testing.T) {
 	}
 	if slices.Sort(sessions); len(sessions) != 4 || len(slices.Compact(sessions)) != 4 {
 		t.Errorf("sessions %v", sessions)
+	}
+	if r := a.post(aiob3+"/member/list", fields{"searchStartTime": second, "searchEndTime": second}); r.at("total") != json.Number("2") {
+		t.Errorf("within a second %s", r.raw)
 	}
 	if r := a.post(aiob3+"/member/list", fields{"searchStartTime": "2025-06-03 00:00:00", "searchEndTime": "2025-06-04 00:00:00"}); r.at("total") != json.Number("0") || r.at("hasMore") != false {
 		t.Errorf("another day %s", r.raw)

@@ -56,23 +56,24 @@ func TestCallLog(t *testing.T) {
 		"startTime=2025-06-01+00:00:00&endTime=2025-06-01+23:59:59": 1,
 		"startTime=2025-06-01&endTime=2025-06-01":                   1,
 		"startTime=2025-06-02+10:00:01":                             0,
-		"taskId=1":                                                  2,
-		"taskId=99,1":                                               2,
-		"taskId=99":                                                 0,
-		"direction=outbound":                                        2,
-		"direction=inbound":                                         0,
-		"description=phone":                                         2,
-		"description=privateTest":                                   0,
-		"phone=13800000002":                                         1,
-		"phone=138-0000-0002":                                       1,
-		"phone=02160001000":                                         1,
-		"phone=13800000009":                                         0,
-		"phone=nobody":                                              0,
-		"assistantIds=123":                                          2,
-		"assistantIds=1&assistantIds=123":                           2,
-		"assistantIds[]=1,123":                                      2,
-		"assistantIds=1":                                            0,
-		"assistantIds=700":                                          0,
+		"startTime=2025-06-02+10:00:00&endTime=2025-06-02+10:00:00": 2, // the whole second
+		"taskId=1":                        2,
+		"taskId=99,1":                     2,
+		"taskId=99":                       0,
+		"direction=outbound":              2,
+		"direction=inbound":               0,
+		"description=phone":               2,
+		"description=privateTest":         0,
+		"phone=13800000002":               1,
+		"phone=138-0000-0002":             1,
+		"phone=02160001000":               1,
+		"phone=13800000009":               0,
+		"phone=nobody":                    0,
+		"assistantIds=123":                2,
+		"assistantIds=1&assistantIds=123": 2,
+		"assistantIds[]=1,123":            2,
+		"assistantIds=1":                  0,
+		"assistantIds=700":                0,
 		"startTime=" + url.QueryEscape("2025-06-02T10:00:00+08:00") + "": 2,
 	} {
 		if got := log(query).number("total"); got != want {
@@ -84,6 +85,9 @@ func TestCallLog(t *testing.T) {
 	}
 	if p := log("pageSize=1000"); p.number("pageSize") != 100 {
 		t.Errorf("a page of 1000 is one of %d", p.number("pageSize"))
+	}
+	if end, ok := parseTime("2025-06-02 10:00:00", clockNow.Location(), true); !ok || end.Sub(clockNow) != 999*time.Millisecond {
+		t.Errorf("a second ends at %s", end)
 	}
 	for query, field := range map[string]string{"taskId=x": "taskId", "taskId=1,2,3,4,5,6,7,8,9,10,11": "taskId", "startTime=yesterday": "startTime", "endTime=1": "endTime",
 		"direction=up": "direction", "description=x": "description", "pageIndex=0": "pageIndex", "assistantIds=a": "assistantIds"} {

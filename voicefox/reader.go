@@ -151,11 +151,14 @@ func stamp(t time.Time, loc *time.Location) string {
 	return t.In(loc).Format("2006-01-02T15:04:05.000Z07:00")
 }
 
-// parseTime reads a time of a query: the documented form, its date alone, or RFC 3339. With end a date alone is the end of
-// that day.
+// parseTime reads a time of a query: the documented form, its date alone, or RFC 3339. With end the documented form is the
+// end of that second, for calls begin within one, and a date alone is the end of that day.
 func parseTime(text string, loc *time.Location, end bool) (time.Time, bool) {
 	for _, form := range []string{time.DateTime, "2006-01-02T15:04:05", "2006-01-02 15:04"} {
 		if t, err := time.ParseInLocation(form, text, loc); err == nil {
+			if end && t.Nanosecond() == 0 {
+				t = t.Add(time.Second - time.Millisecond)
+			}
 			return t, true
 		}
 	}
