@@ -169,6 +169,11 @@ const sqlDueJobs = `select id, key, body, run_at, tries, failed from jobs where 
 postgres: for update skip locked
 `
 
+// sqlFreeJobs makes leased jobs due: those that were taken and of which nothing was said since. Others that are not due yet
+// have a reason, or were never taken.
+const sqlFreeJobs = `update jobs set run_at = $1 where id in (select j.id from job_counts c join jobs j on j.kind = c.kind and j.account = c.account
+	where c.waiting > 0 and j.state = 0 and j.run_at > $1 and j.tries > 0 and j.error = '')`
+
 // dueAccounts are the accounts that have due jobs of a kind, in their order: one look into the index per account that has any waiting.
 func (s *Store) dueAccounts(ctx context.Context, kind string, now time.Time) (list []waihu.AccountID, err error) {
 	err = s.read(ctx, func(t *tx) error {

@@ -164,7 +164,10 @@ func (s *Store) open(ctx context.Context) error {
 	if s.d.embedded {
 		// The folder's lock proves that no former owner lives, so nobody has to wait for its lease.
 		return s.update(ctx, urgent, func(t *tx) error {
-			_, err := t.exec(`update shards set lease_until = 0`)
+			if _, err := t.exec(`update shards set lease_until = 0`); err != nil {
+				return err
+			}
+			_, err := t.exec(sqlFreeJobs, ms(s.now()))
 			return err
 		})
 	}
