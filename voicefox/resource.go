@@ -226,3 +226,46 @@ func (n *namedBy) apply(a *waihu.AgentSpec, kept map[string]any) {
 		keep("knowledge", n.knowledge, strconv.FormatInt(n.knowledge.ID, 10))
 	}
 }
+
+// callerWire is a caller number: what option.numbers names.
+type callerWire struct {
+	ID       int64  `json:"id"`
+	Number   string `json:"number"`
+	LineID   string `json:"lineId"`
+	LineName string `json:"lineName"`
+}
+
+// callerList lists the caller numbers that tasks may name.
+func (s *server) callerList(c *request) (any, error) {
+	p, err := c.page()
+	if err != nil {
+		return nil, err
+	}
+	callers, err := s.Store.Callers(c.ctx, c.account.ID, "")
+	if err != nil {
+		return nil, err
+	}
+	lines, err := s.Store.Lines(c.ctx, c.account.ID)
+	if err != nil {
+		return nil, err
+	}
+	names := map[waihu.LineID]string{}
+	for _, l := range lines {
+		names[l.ID] = l.Name
+	}
+	items := []callerWire{}
+	for _, n := range callers {
+		if n.State == 0 {
+			items = append(items, callerWire{n.ID, string(n.Number), string(n.Line), names[n.Line]})
+		}
+	}
+	p.Total = len(items)
+	p.Items = cut(items, p)
+	return p, nil
+}
+
+// cut is the page of a list that is small enough to be read whole.
+func cut[T any](list []T, p page) []T {
+	from := min((p.PageIndex-1)*p.PageSize, len(list))
+	return orEmpty(list[from:min(from+p.PageSize, len(list))])
+}
