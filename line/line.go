@@ -377,6 +377,7 @@ func (l *Lines) EndOrphans(ctx context.Context, orphans []waihu.Orphan, done fun
 			defer done(o.Call)
 			t := trunks[o.Line]
 			if t == nil || t.peer == nil {
+				l.opt.Endpoint.ForgetOrphan(o.Call)
 				l.log.Warn("a call of a dead process cannot be ended: its line is gone", "call", o.Call, "line", o.Line)
 				return
 			}

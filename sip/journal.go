@@ -223,6 +223,9 @@ func (j *journal) compact() error {
 	return j.rewrite()
 }
 
+// ForgetOrphan drops what the journal says of a dead process' call that nothing can end any more.
+func (e *Endpoint) ForgetOrphan(id waihu.CallID) { e.journal.remove(id) }
+
 // CompactJournal rewrites the journal with the dialogs that stand alone: nothing of one that is over stays in it.
 func (e *Endpoint) CompactJournal() error { return e.journal.compact() }
 

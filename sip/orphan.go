@@ -116,7 +116,18 @@ func (c *call) inviteLocked(n int, w *path) *gosip.Request {
 //
 // The endpoint must listen on the address that the dead process used: a CANCEL is
 // matched by Via.
+//
+// Unless ctx ended it, nobody tries again: the journal forgets the dialog, and with it
+// the callee's number, also when the far end was silent.
 func (e *Endpoint) EndOrphan(ctx context.Context, o Orphan) error {
+	err := e.endOrphan(ctx, o)
+	if ctx.Err() == nil && !errors.Is(err, errLaneTaken) && !errors.Is(err, ErrClosed) {
+		e.journal.remove(o.Call)
+	}
+	return err
+}
+
+func (e *Endpoint) endOrphan(ctx context.Context, o Orphan) error {
 	if e.journal.lost {
 		t := time.NewTimer(e.giveUp)
 		defer t.Stop()
@@ -160,7 +171,6 @@ func (e *Endpoint) EndOrphan(ctx context.Context, o Orphan) error {
 		if err != nil {
 			return fmt.Errorf("end call %s of an earlier process: %w", o.Call, err)
 		}
-		e.journal.remove(o.Call)
 		return nil
 	}
 	if err := own.cancelAll(ctx); err != nil {

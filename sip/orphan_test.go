@@ -76,6 +76,43 @@ func TestOrphanThatStood(t *testing.T) {
 	idle(t, e)
 }
 
+// TestOrphanStoodInSilence: a carrier that answers no BYE does not keep the callee's number in the journal for ever; an attempt that was
+// broken off is left to the next process.
+func TestOrphanStoodInSilence(t *testing.T) {
+	t.Parallel()
+	f := newFarEnd(t)
+	journal := filepath.Join(t.TempDir(), "journal")
+	e, stop := openEndpoint(t, func(o *Options) { o.Journal = journal })
+	addr := e.Addrs()[0].Addr
+	call, broken := newCallID(), newCallID()
+	peer := f.peerOf(nil)
+	up(t, e, f, Invite{Call: call, Peer: peer}, answer{})
+	up(t, e, f, Invite{Call: broken, Peer: peer, Callee: "13900139000"}, answer{})
+	stop()
+
+	e = restart(t, journal, addr)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := e.EndOrphan(ctx, Orphan{Call: broken, Peer: peer, Callee: "13900139000"}); err == nil {
+		t.Error("ended by nobody")
+	}
+	if _, ok := e.journal.get(broken); !ok {
+		t.Error("broken off, and the next process cannot end it")
+	}
+	if err := wait(t, "giving up", endOrphan(e, Orphan{Call: call, Peer: peer, Callee: "13800138000", Caller: "01088886666"})); err == nil {
+		t.Error("silence ended it")
+	}
+	if _, ok := e.journal.get(call); ok {
+		t.Error("the entry is still in the journal")
+	}
+	if err := e.CompactJournal(); err != nil {
+		t.Fatal(err)
+	}
+	if raw, err := os.ReadFile(journal); err != nil || strings.Contains(string(raw), "13800138000") {
+		t.Errorf("the journal: %s %v", raw, err)
+	}
+}
+
 // TestOrphanWithoutJournal: whoever has lost the journal knows nothing of the call, and a 481 to what it would make up does not
 // mean that the call is over.
 func TestOrphanWithoutJournal(t *testing.T) {
