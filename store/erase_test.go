@@ -41,7 +41,7 @@ func erasable(t *testing.T, s *Store) (w *world, live LiveCall) {
 		must(err)
 	}
 	vars := waihu.NumberData{Vars: map[string]string{"name": "王小明"}}
-	add("t1", NewNumber{Phone: goner, Data: vars}, NewNumber{Phone: "13800000001", Data: waihu.NumberData{Vars: map[string]string{"referred by": string(goner)}}})
+	add("t1", NewNumber{Phone: goner, Data: vars}, NewNumber{Phone: "13800000001", Data: waihu.NumberData{Vars: map[string]string{"referred by": string(goner), "query": "a=1&" + string(goner)}}})
 	add("t2", NewNumber{Key: string(goner) + "#2", Phone: goner}, NewNumber{Phone: "+86" + goner, Data: vars}, NewNumber{Phone: "113912345678"},
 		NewNumber{Phone: "13700000001", Data: waihu.NumberData{Group: []waihu.PhoneNumber{"13700000001", goner, "13700000002"}}})
 	add("late", NewNumber{Phone: goner})
@@ -61,9 +61,10 @@ func erasable(t *testing.T, s *Store) (w *world, live LiveCall) {
 		w.tick(&Tick{Book: []Booking{b}})
 		must(w.KeepRecording(w.ctx, RecordingRow{Call: d.Call, Account: acme, Name: b.Outcome.Recording, Size: 1, Sum: "x"}))
 	}
+	must(w.Suppress(w.ctx, acme, "13700000009", "wife of "+string(goner), 0))
 	must(w.SaveCustomers(w.ctx, acme, []Customer{{Phone: string(goner), Name: "王小明", Fields: map[string]string{"a": "b"}}, {Phone: "13800000001", Extra: "friend of " + string(goner)}}, nil))
 	must(w.SaveCustomers(w.ctx, stranger, []Customer{{Phone: "13800000002", Name: "x"}}, nil))
-	must(w.AddJobs(w.ctx, waihu.Job{Account: acme, Kind: "import", Key: "i", Body: []byte(`[{"Phone":"13912345678"},{"Phone":13912345678,"n":[13912345678,1]},{"Phone":"113912345678"}]`)}))
+	must(w.AddJobs(w.ctx, waihu.Job{Account: acme, Kind: "import", Key: "i", Body: []byte(`[{"Phone":"13912345678"},{"Phone":13912345678,"n":[13912345678,1],"name":"\u753513912345678"},{"Phone":"113912345678"}]`)}))
 	must(w.AddBatch(w.ctx, Batch{ID: "b", Account: acme, Task: "t1", Kind: "x", Body: []byte(`{"errors":["86` + goner + `"]}`)}, waihu.Job{Account: acme, Kind: "x", Key: "b", Body: []byte(`{}`)}))
 	must(w.SaveBatch(w.ctx, Batch{ID: "b", Account: acme, Body: []byte(`{"errors":["86` + goner + `"]}`)}, &BatchPart{N: 1, Numbers: []string{string(goner), "13800000001"}}))
 	return w, live
@@ -131,7 +132,7 @@ func TestErase(t *testing.T) {
 			t.Errorf("another person's other phones: %+v", list)
 		}
 		jobs, err = w.TakeJobs(w.ctx, "import", 10, time.Minute)
-		if want := `[{"Phone":"[erased]"},{"Phone":0,"n":[0,1]},{"Phone":"113912345678"}]`; err != nil || len(jobs) != 1 || string(jobs[0].Body) != want {
+		if want := `[{"Phone":"[erased]"},{"Phone":0,"n":[0,1],"name":"\u7535[erased]"},{"Phone":"113912345678"}]`; err != nil || len(jobs) != 1 || string(jobs[0].Body) != want {
 			t.Errorf("the waiting job: %s %v", jobs[0].Body, err)
 		}
 		if rep, err := w.AddNumbers(w.ctx, acme, "t2", []NewNumber{{Key: Erased, Phone: Erased}, {Phone: "13700000000"}}); err != nil || rep.Added != 1 {
@@ -196,7 +197,7 @@ func (w *world) foundNowhere(dir string) {
 		w.Fatal(err)
 	}
 	w.do(func(x *tx) error {
-		_, err := x.exec(`update jobs set body = '[{"Phone":"[erased]"},{"Phone":0,"n":[0,1]},{"Phone":"113912345678"}]' where kind = 'import'`)
+		_, err := x.exec(`update jobs set body = '[{"Phone":"[erased]"},{"Phone":0,"n":[0,1],"name":"\u7535[erased]"},{"Phone":"113912345678"}]' where kind = 'import'`)
 		return err
 	})
 	w.grep(dir)
@@ -238,7 +239,7 @@ func TestEraseOneAccount(t *testing.T) {
 		if w.recount() != before {
 			t.Error("another account's rows were changed")
 		}
-		if list, err := w.Suppressed(w.ctx, acme, "", 0); err != nil || len(list) != 1 {
+		if list, err := w.Suppressed(w.ctx, acme, "", 0); err != nil || len(list) != 2 {
 			t.Errorf("%v %v", list, err)
 		}
 		if w.d.embedded {
