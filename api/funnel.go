@@ -69,17 +69,11 @@ func (s *server) funnel(c *request) (any, error) {
 	}
 	n := &st.Counts
 	f := funnel{Task: st.Task.ID, Status: map[string]int{}, Fresh: n.State[waihu.NumberFresh], InFlight: n.State[waihu.NumberInFlight], RedialWait: n.State[waihu.NumberDue],
-		Done: n.State[waihu.NumberDone], Suppressed: n.Status[waihu.Blacklisted], Invalid: n.Status[waihu.Invalid], Failed: n.Status[waihu.Failed], Answered: n.Answered, Holding: []reason{}}
+		Done: n.State[waihu.NumberDone], Suppressed: n.Status[waihu.Blacklisted], Invalid: n.Status[waihu.Invalid], Failed: n.Status[waihu.Failed], Called: n.Answered + n.NotAnswered, Answered: n.Answered, Holding: []reason{}}
 	f.Total = f.Fresh + f.InFlight + f.RedialWait + f.Done
 	for d, count := range n.Status {
-		if count == 0 {
-			continue
-		}
-		f.Status[d.String()] = count
-		switch d {
-		case waihu.NoOutcome, waihu.Blacklisted, waihu.Invalid, waihu.Expired:
-		default:
-			f.Called += count
+		if count > 0 {
+			f.Status[d.String()] = count
 		}
 	}
 	if f.Fresh+f.RedialWait == 0 {

@@ -103,7 +103,9 @@ func (c *Counts) add(kind, code string, n int) {
 func (c *Counts) derive() {
 	c.Answered = c.Status[waihu.Answered]
 	for d, n := range c.Status {
-		if d != waihu.NoOutcome && d != waihu.Answered {
+		switch d {
+		case waihu.NoOutcome, waihu.Answered, waihu.Blacklisted, waihu.Invalid, waihu.Expired: // of these the last three were never dialled
+		default:
 			c.NotAnswered += n
 		}
 	}

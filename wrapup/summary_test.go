@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"waihu"
 	"waihu/store"
@@ -27,6 +28,24 @@ func TestOverview(t *testing.T) {
 	}
 	if len(got) != len(want) {
 		t.Errorf("%d questions", len(got))
+	}
+}
+
+// TestFigures: numbers that were passed over were not called.
+func TestFigures(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, waihu.AgentSpec{}, nil)
+	d.calls(aCall(), aCall())
+	_, err := d.AddNumbers(t.Context(), "acme", "t", []store.NewNumber{{Phone: "13900000001"}})
+	d.must(err)
+	d.must(d.Suppress(t.Context(), "acme", "13900000001", "said no", 0))
+	_, err = d.Tick(t.Context(), &store.Tick{Epoch: d.epoch, Owner: "test", Now: time.Now(), Pops: []store.Pop{{Task: "t", Account: "acme", Run: 1, Fresh: true, Limit: 9,
+		Decide: func(store.PoppedNumber) store.Decision { return store.Decision{Outcome: waihu.Blacklisted} }}}})
+	d.must(err)
+	c, err := d.Counts(t.Context(), "acme", "t")
+	d.must(err)
+	if got := figures(&waihu.Task{Name: "t"}, &c, nil); !strings.Contains(got, "共3个号码，已呼叫2个，接通2个，接通率100%") {
+		t.Error(got)
 	}
 }
 
