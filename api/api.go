@@ -48,6 +48,7 @@ type Options struct {
 	// Recordings opens recordings; nil: there are none. Remove removes the file of one whose number is erased; nil: a job does.
 	Recordings waihu.OpenRecording
 	Remove     func(context.Context, store.RecordingRow) error
+	Compact    func() error // takes out of the journal of dialogs what it says of calls that are over, after an erasure; nil: there is none
 	// What keeps numbers from being called now: the calling hours of a task at a moment and when they change next, the
 	// state of lines, and why nothing is dialled at all. Nil: not looked at.
 	Window   func(t *waihu.Task, at time.Time) (open bool, next time.Time)

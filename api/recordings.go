@@ -188,5 +188,9 @@ func (s *server) erase(c *request) (any, error) {
 	for _, a := range subs {
 		accounts = append(accounts, a.ID)
 	}
-	return s.Store.Erase(c.ctx, store.Erasure{Phone: phone, Accounts: accounts, Remove: s.Remove})
+	report, err := s.Store.Erase(c.ctx, store.Erasure{Phone: phone, Accounts: accounts, Remove: s.Remove})
+	if err == nil && s.Compact != nil {
+		err = s.Compact()
+	}
+	return report, err
 }

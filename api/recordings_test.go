@@ -227,6 +227,9 @@ func TestPrivacy(t *testing.T) {
 			t.Errorf("%s: %d %s", bad, status, raw)
 		}
 	}
+	compacted := 0
+	a.o.Compact = func() error { compacted++; return nil }
+	a.serve()
 	var report store.EraseReport
 	for _, q := range []string{"", "?account=sub"} {
 		who := map[string]string{"": "other", "?account=sub": "main"}[q]
@@ -237,6 +240,9 @@ func TestPrivacy(t *testing.T) {
 	a.ok("POST", "/api/v1/erasures", `{"number":"+86 138-0000-0001"}`, &report)
 	if report.Numbers != 1 || report.Calls != 1 || report.Recordings != 1 {
 		t.Errorf("%+v", report)
+	}
+	if compacted != 3 { // once for each erasure
+		t.Errorf("the journal of dialogs was rewritten %d times", compacted)
 	}
 	for i, want := range []int{404, 200} {
 		if status, _ := a.do("main", "GET", fmt.Sprintf("/api/v1/calls/%s/recording", dials[i].Call), ""); status != want {

@@ -27,6 +27,8 @@ type RecordingOptions struct {
 	Folder string  // into which calls write
 	Bucket *Bucket // where finished recordings go; nil: they stay in the folder
 	Log    *slog.Logger
+	// Compact takes out of the journal of dialogs what it says of calls that are over; called after an erasure by job. Nil: there is none.
+	Compact func() error
 	// Crash is nil in the product. Tests die in it at named points: recording.copied (the bucket has it, the ledger does not know),
 	// recording.kept (the ledger knows, the file is still here).
 	Crash func(point string)
@@ -218,6 +220,9 @@ func (r *Recordings) eraseJob(ctx context.Context, j waihu.Job) error {
 	err := r.Store.EraseLater(ctx, j, r.Remove)
 	if errors.Is(err, store.ErrCallLive) {
 		return queue.Later(5 * time.Second)
+	}
+	if err == nil && r.Compact != nil {
+		err = r.Compact()
 	}
 	return err
 }

@@ -379,3 +379,26 @@ func TestLost(t *testing.T) {
 		t.Errorf("%q", o.Recording)
 	}
 }
+
+// TestEraseLaterCompacts: the journal of dialogs named the callee while the call stood; it is rewritten when the job has erased what the call left,
+// and again when the job is repeated because that failed.
+func TestEraseLaterCompacts(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil, 1)
+	asked, full := 0, errors.New("the disk is full")
+	r.Compact = func() error {
+		if asked++; asked == 1 {
+			return full
+		}
+		return nil
+	}
+	job := waihu.Job{Account: "acme", Kind: store.JobEraseNumber, Key: "1/1", Body: []byte(`{"task":1,"seq":1}`)}
+	for i, want := range []error{full, nil} {
+		if err := r.eraseJob(t.Context(), job); !errors.Is(err, want) || asked != i+1 {
+			t.Errorf("attempt %d: %v, asked %d times", i, err, asked)
+		}
+	}
+	if list, err := r.Store.NumbersByPhone(t.Context(), "acme", "t", "13800000000"); err != nil || len(list) != 0 {
+		t.Errorf("%v %v", list, err)
+	}
+}

@@ -94,5 +94,5 @@ func (s *server) newDeliverer() *webhook.Deliverer {
 // native joins the native API with the rest.
 func (s *server) native() api.Options {
 	return api.Options{Store: s.store, Doors: slices.Sorted(maps.Keys(s.shapes())), URL: s.out.CheckURL, PerSecond: s.cfg.PerSecond, Log: s.log,
-		Recordings: s.records.Open, Remove: s.records.Remove, Window: schedule.Open, Lines: s.lines.Lines, NotReady: s.notReady}
+		Recordings: s.records.Open, Remove: s.records.Remove, Compact: s.ua.CompactJournal, Window: schedule.Open, Lines: s.lines.Lines, NotReady: s.notReady}
 }

@@ -191,6 +191,7 @@ func (s *server) openPorts(cfg config, lines []waihu.Line) error {
 	}); err != nil {
 		return listenError("--sip", cfg.SIP, err)
 	}
+	s.records.Compact = s.ua.CompactJournal
 	s.lines = line.New(line.Options{Endpoint: s.ua, Done: s.booked, SimAddr: s.simAddr, Log: s.log, Call: call.Deps{
 		Endpoint: s.ua, Engine: s.engine, Sounds: s.voice, Recognizer: speech.RecognizerFor, Recordings: cfg.recordingsFolder(),
 		Publish: s.hub.Publish, Log: s.log, Bind: sipAddr.Addr(),
