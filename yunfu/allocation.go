@@ -3,6 +3,7 @@ package yunfu
 import (
 	"encoding/json"
 	"net/http"
+	"slices"
 
 	"waihu"
 	"waihu/store"
@@ -79,7 +80,8 @@ func (s *server) lineAllocate(c *request) (*answer, error) {
 
 var noAllocation = refused(http.StatusNotFound, "线路分配记录不存在")
 
-// lineRelease takes back what the account has been given.
+// lineRelease takes back what the account has been given. A main account's address reaches all that it has given: the
+// id alone says which, and the vendor's user_id in paths is the main account's.
 func (s *server) lineRelease(c *request) (*answer, error) {
 	owner, err := c.lender()
 	if err != nil {
@@ -89,7 +91,19 @@ func (s *server) lineRelease(c *request) (*answer, error) {
 	if !ok {
 		return nil, noAllocation
 	}
-	err = s.Store.Deallocate(c.ctx, owner, c.acts.ID, int64(id))
+	holder := c.acts.ID
+	if holder == owner {
+		list, err := s.Store.Allocations(c.ctx, owner)
+		if err != nil {
+			return nil, err
+		}
+		i := slices.IndexFunc(list, func(a store.Allocation) bool { return a.ID == int64(id) })
+		if i < 0 {
+			return nil, noAllocation
+		}
+		holder = list[i].Account
+	}
+	err = s.Store.Deallocate(c.ctx, owner, holder, int64(id))
 	if waihu.ErrorCode(err) == waihu.ENotFound {
 		err = noAllocation
 	}

@@ -3,6 +3,7 @@ package yunfu
 import (
 	"encoding/json"
 	"fmt"
+	"math/big"
 	"net/http"
 	"strconv"
 	"strings"
@@ -38,7 +39,8 @@ func yuan(m store.Money) json.Number {
 
 // money is an amount of yuan with up to four decimals, as number or text; it never passes through a float.
 func (n node) money() store.Money {
-	whole, part, _ := strings.Cut(n.text(), ".")
+	whole, part, _ := strings.Cut(n.decimal(), ".")
+	part = strings.TrimRight(part, "0")
 	units, err := strconv.ParseInt(whole, 10, 64)
 	if err != nil || strings.HasPrefix(whole, "-") || strings.HasPrefix(whole, "+") || len(part) > 4 || strings.Trim(part, "0123456789") != "" {
 		n.fail("应为金额(元),大于 0,最多 4 位小数")
@@ -56,9 +58,27 @@ func (n node) money() store.Money {
 	return m
 }
 
+// decimal is the text of a number without its exponent: Java writes a double of 0.0005 as 5.0E-4. What is no such
+// number is its text, for the caller to judge.
+func (n node) decimal() string {
+	text := n.text()
+	if _, ok := n.scalar().(json.Number); !ok {
+		return text
+	}
+	_, power, found := strings.Cut(strings.ToLower(text), "e")
+	if p, err := strconv.Atoi(power); !found || err != nil || p < -20 || p > 20 || len(text) > 40 {
+		return text
+	}
+	r, ok := new(big.Rat).SetString(text)
+	if !ok {
+		return text
+	}
+	return r.FloatString(60) // exact: 40 digits moved by 20 places at most
+}
+
 // price is an amount of yuan with up to four decimals, 0 too.
 func (n node) price() store.Money {
-	if t := strings.Trim(n.text(), "0"); t == "" || t == "." {
+	if t := strings.Trim(n.decimal(), "0"); t == "" || t == "." {
 		return 0
 	}
 	m := n.money()

@@ -18,6 +18,8 @@ func TestBilling(t *testing.T) {
 		{object{"amount": 100}, "充值成功", "100"},
 		{object{"amount": "0.1", "type": 1, "remark": "十分"}, "充值成功", "100.1"},
 		{object{"amount": 0.2}, "充值成功", "100.3"}, // no float: 0.1 + 0.2
+		{`{"amount":1.25E1}`, "充值成功", "112.8"},
+		{`{"amount":12.500000,"type":2}`, "扣款成功", "100.3"},
 		{object{"amount": "0.0003", "type": "2"}, "扣款成功", "100.2997"},
 	} {
 		r := w.ok("PUT", pay, c.body)
@@ -33,7 +35,7 @@ func TestBilling(t *testing.T) {
 		part string
 	}{
 		{object{}, "amount"}, {object{"amount": 0}, "amount"}, {object{"amount": -1}, "amount"}, {object{"amount": "1.00001"}, "amount"},
-		{object{"amount": "1e3"}, "amount"}, {object{"amount": "x"}, "amount"}, {object{"amount": "1000000000"}, "过大"}, {object{"amount": "99999999999999999999"}, "amount"},
+		{object{"amount": "1e3"}, "amount"}, {`{"amount":1.5E-5}`, "amount"}, {`{"amount":1e20}`, "amount"}, {`{"amount":1e999999999}`, "amount"}, {object{"amount": "x"}, "amount"}, {object{"amount": "1000000000"}, "过大"}, {object{"amount": "99999999999999999999"}, "amount"},
 		{object{"amount": 1, "type": 3}, "type"}, {object{"amount": "100.2998", "type": 2}, "余额不足"},
 	} {
 		w.bad(w.do("PUT", pay, c.body), 422, c.part)

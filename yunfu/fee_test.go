@@ -117,10 +117,19 @@ func TestAllocate(t *testing.T) {
 	w.bad(w.do("PUT", new2+"/line_bind_group", object{"id": id, "group_ids": []int{700}}), 422, "group_ids[0]")
 	w.bad(w.do("PUT", new2+"/line_bind_group", object{"id": 99, "group_ids": []int{123}}), 404)
 	w.bad(w.as(subToken, "PUT", sub+"/line_bind_group", object{"id": id, "group_ids": []int{123}}), 403)
-	w.bad(w.do("DELETE", new2+"/line/"+id.String(), nil), 404) // not the main account's own
+	w.bad(w.as(otherToken, "DELETE", "/agent-api/new/user/"+otherUser+"/line/"+id.String(), nil), 404)
+	w.bad(w.do("DELETE", new2+"/line/99", nil), 404)
 	w.bad(w.do("DELETE", sub+"/line/x", nil), 404)
 	w.ok("DELETE", sub+"/line/"+id.String(), nil)
 	w.bad(w.do("DELETE", sub+"/line/"+id.String(), nil), 404)
+	for i, price := range []string{"5.0E-4", "0.000500000"} { // as Java and a database write it
+		again := w.ok("POST", sub+"/line/"+lineMain, `{"line_concurrency":1,"price":`+price+`}`)
+		if again.at("price") != json.Number("0.0005") {
+			t.Errorf("price %s: %s", price, again.raw)
+		}
+		n, _ := again.at("id").(json.Number)
+		w.ok("DELETE", []string{new2, sub}[i]+"/line/"+n.String(), nil) // the main account's address reaches it too
+	}
 	if list, err := w.Allocations(t.Context(), mainUser); err != nil || len(list) != 0 {
 		t.Errorf("left over: %v, %v", list, err)
 	}
