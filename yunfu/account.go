@@ -122,9 +122,9 @@ func (s *server) subCreate(c *request) (*answer, error) {
 		return nil, refused(http.StatusForbidden, "子账户不能再创建子账户")
 	}
 	f := c.form
-	for _, name := range []string{"name", "email", "phone"} {
-		f.get(name).need("")
-	}
+	f.get("name").need("名称")
+	f.get("email").need("邮箱")
+	f.get("phone").need("手机号")
 	password := f.get("password").need("密码").text()
 	if again := f.get("password_confirmation").need("确认密码"); again.text() != password {
 		again.fail("与 password 不一致")

@@ -218,6 +218,23 @@ func variables(entries, words int) (list []any) {
 	return list
 }
 
+// TestNoStopTime is row 25 of section 7: both ends are wanted, unless the setting says otherwise.
+func TestNoStopTime(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(o *Options) { o.NoStopTime = true })
+	k := w.create("task_extras.stop_time", nil)
+	if !k.Stop.IsZero() {
+		t.Errorf("it ends at %v", k.Stop)
+	}
+	id := string(k.ID)
+	edit := w.ok("GET", new2+"/task/"+id+"/edit", nil)
+	if edit.at("task_extras", "stop_time") != nil || edit.at("new_task_extra", "stop_time") != nil {
+		t.Errorf("edit %s", edit.raw)
+	}
+	w.ok("PUT", new2+"/task_start/"+id, nil)
+	w.bad(w.do("POST", new2+"/task", body("task_extras.start_time", nil)), 422, "task_extras.start_time")
+}
+
 // TestRefused: each a 422 that names the field and what was expected, and no task is made or changed.
 func TestRefused(t *testing.T) {
 	t.Parallel()

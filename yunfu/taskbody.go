@@ -121,7 +121,9 @@ func (b *taskBody) window(needed bool) {
 	start, stop := b.extra("start_time"), b.extra("stop_time")
 	if needed {
 		start.need("任务开始时间")
-		stop.need("任务结束时间")
+		if !b.s.NoStopTime {
+			stop.need("任务结束时间")
+		}
 	}
 	b.t.Start, b.t.Stop = start.when(b.loc, false), stop.when(b.loc, true)
 	if !b.t.Start.IsZero() && !b.t.Stop.IsZero() && !b.t.Start.Before(b.t.Stop) {

@@ -50,6 +50,9 @@ type Options struct {
 	// RefuseImportWhileStarted answers 6007 to an import into a started task, as an older copy
 	// of the vendor's page asks. The newer pages allow it, and so does the default.
 	RefuseImportWhileStarted bool
+	// NoStopTime lets 2.0 tasks be sent without stop_time, which the vendor's table wants and the comments of its samples
+	// do not: such a task has no end.
+	NoStopTime bool
 	// PerSecond is how many requests a second one token may make; 0: no limit. Who makes more is answered 429
 	// with Retry-After.
 	PerSecond int

@@ -32,6 +32,7 @@ type config struct {
 	BusyStatus int    // HTTP status that carries vendor error 6007
 	PerSecond  int    // requests a second of one token
 	NoImport   bool   // imports into started tasks are refused
+	NoStopTime bool   // 云蝠 tasks may have no end
 	Millis     bool   // durations of call records in milliseconds
 	MinFreeMB  int    // dialling stops below this much free disk
 	Threads    int    // media threads, 0: cores - 1
@@ -60,6 +61,7 @@ func (c *config) flags(fs *flag.FlagSet) {
 	wholeVar(fs, &c.BusyStatus, "busy-status", 200, "HTTP `status` that carries the vendor error 6007")
 	wholeVar(fs, &c.PerSecond, "token-rate", 1000, "`requests` a second that one token may make; 0 means no limit")
 	fs.BoolVar(&c.NoImport, "refuse-running-import", false, "refuse imports into a started task with the vendor error 6007, as its older pages do")
+	fs.BoolVar(&c.NoStopTime, "allow-missing-stop", false, "accept 云蝠 tasks without stop_time: they have no end")
 	fs.BoolVar(&c.Millis, "record-milliseconds", false, "give durations of call records in milliseconds instead of seconds")
 	c.Keyue.flags(fs)
 	c.VoiceFox.flags(fs)

@@ -280,7 +280,7 @@ func (s *server) notReady(ctx context.Context) string {
 func (s *server) vendor() yunfu.Options {
 	o := yunfu.Options{
 		Store: s.store, Preflight: s.preflight, Recordings: s.records.Open,
-		BusyStatus: s.cfg.BusyStatus, PerSecond: s.cfg.PerSecond, RefuseImportWhileStarted: s.cfg.NoImport, Milliseconds: s.cfg.Millis, Log: s.log,
+		BusyStatus: s.cfg.BusyStatus, PerSecond: s.cfg.PerSecond, RefuseImportWhileStarted: s.cfg.NoImport, NoStopTime: s.cfg.NoStopTime, Milliseconds: s.cfg.Millis, Log: s.log,
 	}
 	if s.jobs != nil {
 		o.Wake = s.jobs.Wake
