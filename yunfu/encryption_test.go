@@ -82,6 +82,10 @@ func TestEncryption(t *testing.T) {
 	if clientOpen(t, key, one.at("phone")) != "13800000004" {
 		t.Errorf("detail %s", one.raw)
 	}
+	slashes := clientSeal(t, key, strings.Repeat("\xff", 16), "13800000004")
+	if one := w.ok("GET", numberPath+"/detail/"+slashes+"?encryption=true", nil); clientOpen(t, key, one.at("phone")) != "13800000004" { // put into the address as it is
+		t.Errorf("detail of %s: %s", slashes, one.raw)
+	}
 	if r := w.ok("GET", numberPath+"?page=1&encryption=true&keyword="+url.QueryEscape(seal("13800000002")), nil); r.meta["total"] != tree(t, 1) {
 		t.Errorf("keyword: %s", r.raw)
 	}

@@ -107,11 +107,22 @@ func newServer(o Options) *server {
 	return &server{Options: o, mux: http.NewServeMux(), limit: waihu.Limiter{PerSecond: o.PerSecond}}
 }
 
+// wholeCipher escapes the slashes of an encrypted phone at the end of a path. It is base64, so that clients that build
+// the address from texts send two of five phones with a slash in them. A phone's ciphertext ends with padding.
+func wholeCipher(escaped string) string {
+	const before = "/number/detail/"
+	head, phone, found := strings.Cut(escaped, before)
+	if !found || !strings.HasSuffix(phone, "=") && !strings.HasSuffix(phone, "%3D") {
+		return escaped
+	}
+	return head + before + strings.ReplaceAll(phone, "/", "%2F")
+}
+
 // tidy takes the slashes out that a base address too many leaves in a path. The mux would answer them with a
 // redirect that many clients do not follow with their body, and dot segments with a page that is no envelope.
 func (s *server) tidy(w http.ResponseWriter, r *http.Request) {
 	escaped := r.URL.EscapedPath()
-	clean := path.Clean("/" + escaped)
+	clean := path.Clean("/" + wholeCipher(escaped))
 	if clean == escaped {
 		s.mux.ServeHTTP(w, r)
 		return
