@@ -43,7 +43,7 @@ type Options struct {
 	Pause func(tries int) time.Duration
 	// Workers is how many jobs of a kind are worked at once in this process; default 1.
 	Workers map[string]int
-	// Limit is how long a handler of a kind may take; default nine tenths of Lease.
+	// Limit is how long a handler of a kind may take; default 27 s. The lease is prolonged meanwhile.
 	Limit map[string]time.Duration
 	// GaveUp is called instead of keeping a job whose last try failed with reason. When it returns nil the job is done.
 	GaveUp map[string]func(ctx context.Context, j waihu.Job, reason string) error
@@ -106,13 +106,16 @@ func (q *Queue) Wake() {
 	}
 }
 
+// defaultLimit is long enough for a portion of any work, and short enough for one that hangs to be seen.
+const defaultLimit = 27 * time.Second
+
 // Run works until ctx ends; then it gives back what it was at.
 func (q *Queue) Run(ctx context.Context) error {
 	var kinds sync.WaitGroup
 	for kind, handle := range q.o.Handle {
 		w := &worker{q: q, kind: kind, handle: handle, n: max(1, q.o.Workers[kind]), limit: q.o.Limit[kind], running: map[int64]waihu.Job{}}
 		if w.limit == 0 {
-			w.limit = q.o.Lease * 9 / 10
+			w.limit = defaultLimit
 		}
 		w.ends = make(chan store.JobEnd, w.n)
 		kinds.Go(func() { w.run(ctx) })

@@ -220,12 +220,12 @@ func TestInterrupted(t *testing.T) {
 	stop()
 }
 
-// TestLongJob: a handler that its lease interrupts goes on, however often.
+// TestLongJob: a handler that its limit interrupts goes on, however often.
 func TestLongJob(t *testing.T) {
 	t.Parallel()
 	s := openStore(t, nil)
 	done := make(chan int, 1)
-	q := New(Options{Store: s, Lease: 20 * time.Millisecond, Poll: time.Millisecond, MaxTries: 1, Handle: map[string]waihu.Handle{
+	q := New(Options{Store: s, Limit: map[string]time.Duration{"k": 18 * time.Millisecond}, Poll: time.Millisecond, MaxTries: 1, Handle: map[string]waihu.Handle{
 		"k": func(ctx context.Context, j waihu.Job) error {
 			if j.Tries < 4 {
 				<-ctx.Done()
