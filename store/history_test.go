@@ -3,7 +3,9 @@ package store
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -42,6 +44,10 @@ func (h *history) play(steps int) {
 				k.Lines = []waihu.TaskLine{{Line: "l1", Limit: 5}}
 			}
 		})
+	}
+	for _, id := range tasks { // so that even a short history has something to dial
+		h.numbers(id, 0, 60)
+		h.start(id)
 	}
 	for step := range steps {
 		h.now = h.now.Add(time.Duration(h.r.IntN(20)) * time.Second)
@@ -120,10 +126,11 @@ func (h *history) takeover() {
 
 func (h *history) dial(tasks []waihu.TaskID) {
 	k := &Tick{Now: h.now}
-	for id, c := range h.live {
+	for _, id := range slices.Sorted(maps.Keys(h.live)) { // in order: a seed is one history
 		if h.r.IntN(3) > 0 {
 			continue
 		}
+		c := h.live[id]
 		b := Booking{LiveCall: c, Outcome: &waihu.Outcome{Call: id, EndAt: h.now, Disposition: waihu.Disposition(1 + h.r.IntN(8))}, Next: waihu.NumberDone}
 		switch h.r.IntN(6) {
 		case 0:
