@@ -40,7 +40,8 @@ func newPorts(low, high int, rest time.Duration) *ports {
 func (p *ports) take(now time.Time) (port int, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.n == 0 || p.queue[p.head].freeAt.After(now) {
+	// without quarantine a pair may have come back after the caller's now
+	if p.n == 0 || p.rest > 0 && p.queue[p.head].freeAt.After(now) {
 		return 0, false
 	}
 	port = p.queue[p.head].port
