@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"time"
 
 	_ "modernc.org/sqlite" // registers the driver
@@ -19,6 +20,12 @@ var sqlitePragmas = []string{
 	"busy_timeout(10000)", "secure_delete(on)", "journal_mode(wal)", "synchronous(full)", "foreign_keys(off)",
 	"temp_store(memory)", "journal_size_limit(67108864)", "cache_size(-65536)",
 }
+
+// The first pragmas of a connection may meet a writer before its busy_timeout counts: it is opened again for two seconds.
+const (
+	openTries = 100
+	openPause = 20 * time.Millisecond
+)
 
 func (s *Store) openSQLite() error {
 	file := filepath.Join(s.o.Dir, "waihu.db")
@@ -40,6 +47,10 @@ func (s *Store) openSQLite() error {
 			}
 			db.SetMaxOpenConns(1)
 			c, err := db.Conn(ctx)
+			for try := 0; err != nil && ctx.Err() == nil && try < openTries && strings.Contains(err.Error(), "SQLITE_BUSY"); try++ {
+				time.Sleep(openPause)
+				c, err = db.Conn(ctx)
+			}
 			if err != nil {
 				db.Close()
 				return nil, fmt.Errorf("open %s: %w", file, err)
