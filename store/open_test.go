@@ -34,6 +34,28 @@ func TestPragmas(t *testing.T) {
 	}
 }
 
+// TestOpeningBesideAWriter: a connection that is opened while a transaction writes does not wait for its end.
+func TestOpeningBesideAWriter(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, mustOpen(t, Options{Dir: t.TempDir(), noSync: true}))
+	w.do(func(x *tx) error {
+		if _, err := x.exec(`delete from heads where name = 'nothing'`); err != nil {
+			return err
+		}
+		for name, p := range map[string]*pool{"reader": w.reads, "checkpointer": w.check} {
+			c, err := p.open(w.ctx)
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+				continue
+			}
+			if err := c.close(); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		return nil
+	})
+}
+
 func TestMigrations(t *testing.T) {
 	engines(t, func(t *testing.T, open func(Options) *Store) {
 		o := Options{}

@@ -7,7 +7,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"runtime"
-	"strings"
+	"slices"
 	"time"
 
 	_ "modernc.org/sqlite" // registers the driver
@@ -21,21 +21,14 @@ var sqlitePragmas = []string{
 	"temp_store(memory)", "journal_size_limit(67108864)", "cache_size(-65536)",
 }
 
-// A reader that is opened beside writers has met SQLITE_BUSY, rarely and although the driver sets busy_timeout before all
-// else; why is not known. It is opened again for as long as openAgain.
-const (
-	openAgain = 2 * time.Second
-	openPause = 20 * time.Millisecond
-)
-
-func (s *Store) openSQLite() error {
+func (s *Store) openSQLite(ctx context.Context) error {
 	file := filepath.Join(s.o.Dir, "waihu.db")
 	dsn := func(extra ...string) string {
 		v := url.Values{}
 		if s.o.noSync {
 			extra = append(extra, "synchronous(off)")
 		}
-		for _, p := range append(append([]string{"auto_vacuum(incremental)"}, sqlitePragmas...), extra...) {
+		for _, p := range slices.Concat(sqlitePragmas, extra) {
 			v.Add("_pragma", p)
 		}
 		return "file:" + (&url.URL{Path: file}).EscapedPath() + "?" + v.Encode()
@@ -48,13 +41,6 @@ func (s *Store) openSQLite() error {
 			}
 			db.SetMaxOpenConns(1)
 			c, err := db.Conn(ctx)
-			for begin := time.Now(); err != nil && ctx.Err() == nil && time.Since(begin) < openAgain && strings.Contains(err.Error(), "SQLITE_BUSY"); {
-				select {
-				case <-time.After(openPause):
-				case <-ctx.Done():
-				}
-				c, err = db.Conn(ctx)
-			}
 			if err != nil {
 				db.Close()
 				return nil, fmt.Errorf("open %s: %w", file, err)
@@ -62,10 +48,17 @@ func (s *Store) openSQLite() error {
 			return &sqliteConn{db: db, c: c, stmts: map[string]*sql.Stmt{}}, nil
 		}
 	}
-	s.write = newPool(1, open(dsn(fmt.Sprintf("wal_autocheckpoint(%d)", walTooLong))))
+	// Only the writer asks for auto_vacuum: on a file that is there the pragma is a write transaction, and a reader that opened
+	// beside an import found no gap between the writer's transactions, now and then not within busy_timeout.
+	s.write = newPool(1, open(dsn("auto_vacuum(incremental)", fmt.Sprintf("wal_autocheckpoint(%d)", walTooLong))))
 	s.reads = newPool(max(4, runtime.GOMAXPROCS(0)*2), open(dsn("query_only(on)", "wal_autocheckpoint(0)")))
 	s.check = newPool(1, open(dsn("wal_autocheckpoint(0)")))
 	s.disk = disk{dir: s.o.Dir, least: s.o.MinFree, every: time.Second}
+	c, err := s.write.get(ctx) // before any reader: auto_vacuum is a matter of how the file is made
+	if err != nil {
+		return err
+	}
+	s.write.put(c)
 	return nil
 }
 

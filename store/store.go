@@ -143,7 +143,7 @@ func (s *Store) open(ctx context.Context) error {
 	case s.o.DSN == "":
 		s.d = sqliteDialect
 		s.gate = newGate(1)
-		if err := s.openSQLite(); err != nil {
+		if err := s.openSQLite(ctx); err != nil {
 			return err
 		}
 	case strings.HasPrefix(s.o.DSN, "postgres://") || strings.HasPrefix(s.o.DSN, "postgresql://"):
