@@ -4,13 +4,13 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"reflect"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -89,45 +89,41 @@ func signature(p *phone) string {
 	return fmt.Sprint(p.statuses, p.requests, p.seen.texts, p.seen.digits, p.seen.tones, len(p.dialogs[p.okTag].routes))
 }
 
+// TestSameSeedSameCalls holds the calls of one seed against what they were when this was written, and its steps against those of others.
 func TestSameSeedSameCalls(t *testing.T) {
 	t.Parallel()
-	numbers := []string{"+9990000101", "+9990000330", "+9990000587", "+9990000740", "+9990001014"}
-	run := func(seed uint64) ([]string, []cue) {
+	calls := []struct{ number, signature string }{
+		{"+9990000101", "[100 180 200] [BYE] []1"},
+		{"+9990000330", "[100 180 200] [BYE] []1"},
+		{"+9990000587", "[100 180 200] [BYE] []1"},
+		{"+9990000740", "[100 180 200] [BYE] []0"},
+		{"+9990001014", "[100 183 200] [BYE] []1"},
+	}
+	seeded := func(seed uint64) (*Carrier, []cue) {
 		c := start(t, func(o *Options) { o.Seed, o.T1 = seed, defaultT1 })
-		var phones []*phone
-		for _, n := range numbers {
-			phones = append(phones, newPhone(t, c, n))
-		}
-		callAll(t, c, phones)
-		var sigs []string
-		for _, p := range phones {
-			p.seen.texts = nil // what is said is in the cues; what of it arrives is up to the machine
-			sigs = append(sigs, signature(p))
-		}
-		k := newCall(t, c, numbers[0])
 		var cues []cue
-		for _, s := range k.conversation() {
+		for _, s := range newCall(t, c, calls[0].number).conversation() {
 			cues = append(cues, cue{Step: s})
 		}
-		return sigs, cues
+		return c, cues
 	}
-	var a, b []string
-	var stepsA, stepsB, stepsC []cue
-	var wg sync.WaitGroup
-	wg.Go(func() { a, stepsA = run(1) })
-	wg.Go(func() { b, stepsB = run(1) })
-	wg.Go(func() { _, stepsC = run(2) })
-	wg.Wait()
-	for i := range a {
-		if a[i] != b[i] {
-			t.Errorf("%s: first %s, then %s", numbers[i], a[i], b[i])
-		}
+	c, first := seeded(1)
+	_, second := seeded(1)
+	_, other := seeded(2)
+	for _, v := range judgeCalls(t, c, len(calls), func(i int) *phone { return newPhone(t, c, calls[i].number) },
+		func(v tell, i int, p *phone, _ Record) {
+			p.seen.texts = nil // what is said is in the cues; what of it arrives is up to the machine
+			if got := signature(p); got != calls[i].signature {
+				v.Errorf("%s: %s, want %s", p.number, got, calls[i].signature)
+			}
+		}) {
+		v.report(t)
 	}
-	if !reflect.DeepEqual(stepsA, stepsB) {
-		t.Errorf("the same seed gave %v and %v", stepsA, stepsB)
+	if !reflect.DeepEqual(first, second) {
+		t.Errorf("the same seed gave %v and %v", first, second)
 	}
-	if reflect.DeepEqual(stepsA, stepsC) {
-		t.Errorf("another seed gave the same pauses: %v", stepsC)
+	if reflect.DeepEqual(first, other) {
+		t.Errorf("another seed gave the same pauses: %v", other)
 	}
 }
 
@@ -150,11 +146,11 @@ func TestStepsAndChance(t *testing.T) {
 			{When: After, After: 300 * time.Millisecond, Hangup: true},
 		}}
 	})
-	p := newPhone(t, c, "+9990000001")
-	callAll(t, c, []*phone{p})
-	if got := fmt.Sprint(p.seen.texts, p.seen.digits); got != "[嗯 谢谢]12" && got != "[嗯 谢谢] 12" {
-		t.Errorf("heard %s", got)
-	}
+	judgeCalls(t, c, 1, func(int) *phone { return newPhone(t, c, "+9990000001") }, func(v tell, _ int, p *phone, _ Record) {
+		if got := fmt.Sprint(p.seen.texts, p.seen.digits); got != "[嗯 谢谢]12" && got != "[嗯 谢谢] 12" {
+			v.Errorf("heard %s", got)
+		}
+	})[0].report(t)
 	if f := c.Findings(); len(f) > 0 {
 		t.Error(f)
 	}
@@ -190,7 +186,7 @@ func TestCounts(t *testing.T) {
 	var phones []*phone
 	for i := range 5 {
 		p := newPhone(t, c, fmt.Sprintf("+999700%d04", i/2))
-		p.cancelAfter = time.Second
+		p.cancelAfter, p.hold = time.Millisecond, func() bool { return c.Peak() < 5 }
 		phones = append(phones, p)
 	}
 	callAll(t, c, phones)
@@ -241,7 +237,7 @@ func TestStopDuringCalls(t *testing.T) {
 	for _, p := range []*phone{up, ringing} {
 		go func() { p.call(); done <- true }()
 	}
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for time.Now().Before(deadline) {
 		if r := c.Calls(); len(r) == 2 && (!r[0].AnswerAt.IsZero() || !r[1].AnswerAt.IsZero()) {
 			break
@@ -253,7 +249,7 @@ func TestStopDuringCalls(t *testing.T) {
 	if err := <-ran; err != nil {
 		t.Errorf("Run: %v", err)
 	}
-	if d := time.Since(began); d > 2*time.Second {
+	if d := time.Since(began); d > 20*time.Second { // 64*T1, which it would wait for answers, are 32 s
 		t.Errorf("Run took %v to end", d)
 	}
 	<-done
@@ -287,17 +283,15 @@ func TestOutsideCalls(t *testing.T) {
 	ask := func(raw string) *message {
 		t.Helper()
 		buf := make([]byte, 4096)
-		for range 5 {
-			if _, err := conn.Write([]byte(raw)); err != nil {
-				t.Fatal(err)
-			}
-			_ = conn.SetReadDeadline(time.Now().Add(2 * time.Second))
-			if n, err := conn.Read(buf); err == nil {
-				return read(string(buf[:n]))
-			}
+		if _, err := conn.Write([]byte(raw)); err != nil {
+			t.Fatal(err)
 		}
-		t.Fatal("no answer")
-		return nil
+		_ = conn.SetReadDeadline(time.Now().Add(time.Minute))
+		n, err := conn.Read(buf)
+		if err != nil {
+			t.Fatalf("no answer: %v", err)
+		}
+		return read(string(buf[:n]))
 	}
 	if m := ask(plainRequest("OPTIONS", "UDP", conn.LocalAddr(), "o", "")); m.status() != 200 || !strings.Contains(m.get("Allow"), "PRACK") ||
 		param(m.get("Via"), "rport") == "" || param(m.get("To"), "tag") == "" {
@@ -334,7 +328,7 @@ func TestOutsideCalls(t *testing.T) {
 	if _, err := conn.Write([]byte("nonsense\r\n\r\n")); err != nil {
 		t.Fatal(err)
 	}
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for len(c.Findings()) < 2 && time.Now().Before(deadline) {
 		<-time.After(5 * time.Millisecond)
 	}
@@ -346,13 +340,13 @@ func TestOutsideCalls(t *testing.T) {
 // TestTCP: keep-alives, two messages in one segment, one message in several.
 func TestTCP(t *testing.T) {
 	t.Parallel()
-	c := start(t, nil)
+	c := start(t, func(o *Options) { o.T1 = defaultT1 })
 	conn, err := net.Dial("tcp", c.Addr())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
 	in := bufio.NewReader(conn)
 	next := func() *message {
 		t.Helper()
@@ -371,7 +365,7 @@ func TestTCP(t *testing.T) {
 		n := 0
 		fmt.Sscan(m.get("Content-Length"), &n)
 		body := make([]byte, n)
-		if _, err := in.Read(body); err != nil && n > 0 {
+		if _, err := io.ReadFull(in, body); err != nil {
 			t.Fatal(err)
 		}
 		m.body = string(body)
@@ -403,7 +397,9 @@ func TestTCP(t *testing.T) {
 	var got []string
 	for {
 		m := next()
-		got = append(got, m.start)
+		if n := len(got); n == 0 || got[n-1] != m.start { // the 200 comes again while a slow machine owes it the ACK
+			got = append(got, m.start)
+		}
 		if m.status() == 200 {
 			if !strings.Contains(m.get("Contact"), "transport=tcp") {
 				t.Errorf("Contact %s", m.get("Contact"))
@@ -423,7 +419,7 @@ func TestTCP(t *testing.T) {
 	if len(got) != 4 || !strings.HasPrefix(got[3], "BYE") {
 		t.Errorf("the call went %v", got)
 	}
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for len(unfinished(c)) > 0 && time.Now().Before(deadline) {
 		<-time.After(10 * time.Millisecond)
 	}
@@ -442,7 +438,7 @@ func TestPortRange(t *testing.T) {
 	}
 	c := start(t, func(o *Options) { o.RTPLow, o.RTPHigh = low, low+41 })
 	p := newPhone(t, c, "+9990000013")
-	p.byeAfter = 100 * time.Millisecond
+	p.byeAfter, p.hold = time.Millisecond, func() bool { return !p.hears() }
 	callAll(t, c, []*phone{p})
 	for port := range p.seen.froms {
 		if port < low || port > low+41 || port%2 == 1 {
@@ -480,10 +476,10 @@ func TestSipp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, sipp, c.Addr(), "-sf", scenario, "-inf", numbers, "-i", "127.0.0.1", "-m", fmt.Sprint(calls), "-l", "10", "-r", "10",
-		"-nostdin", "-trace_err", "-timeout", "45")
+		"-nostdin", "-trace_err", "-timeout", "100")
 	cmd.Dir = dir
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -495,7 +491,7 @@ func TestSipp(t *testing.T) {
 		}
 		t.Fatalf("sipp: %v\n%s\n%s", err, text, out[max(0, len(out)-2000):])
 	}
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for len(unfinished(c)) > 0 && time.Now().Before(deadline) {
 		<-time.After(20 * time.Millisecond)
 	}

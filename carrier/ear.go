@@ -318,6 +318,7 @@ func (m *media) judge(k *call, ended time.Time) {
 		r.Lost += e.lost
 		r.MaxGap = max(r.MaxGap, e.maxGap)
 		r.Sent += m.sent
+		r.Skipped += time.Duration(m.skipped) * time.Second / audio.SampleRate
 	})
 	e.issues, e.digits = nil, nil
 }

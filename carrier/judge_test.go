@@ -92,36 +92,34 @@ func TestFindings(t *testing.T) {
 		{name: "dynamic payload type without rtpmap", suffix: 2, mangle: inRequest("INVITE", "a=rtpmap:101", "a=rtpmip:101"), rules: []string{"offer"}},
 	}
 	c := start(t, nil)
-	phones := make([]*phone, len(cases))
-	for i, tc := range cases {
+	verdicts := judgeCalls(t, c, len(cases), func(i int) *phone {
+		tc := cases[i]
 		p := newPhone(t, c, fmt.Sprintf("+99910%02d0%02d", i, tc.suffix))
 		p.wrong, p.mangle = tc.wrong, tc.mangle
 		if tc.knobs != nil {
 			tc.knobs(p)
 		}
-		phones[i] = p
-	}
-	callAll(t, c, phones)
-	found := map[string][]Finding{}
-	for _, f := range c.Findings() {
-		found[f.Call] = append(found[f.Call], f)
-	}
+		return p
+	}, func(v tell, i int, p *phone, _ Record) {
+		var found []Finding
+		for _, f := range c.Findings() {
+			if f.Call == p.callID {
+				found = append(found, f)
+			}
+		}
+		rules := rulesOf(c, p)
+		slices.Sort(rules)
+		if rules = slices.Compact(rules); !slices.Equal(rules, cases[i].rules) {
+			v.Errorf("rules %v, want %v: %v", rules, cases[i].rules, found)
+		}
+	})
 	for i, tc := range cases {
-		t.Run(tc.name, func(t *testing.T) {
-			var rules []string
-			for _, f := range found[phones[i].callID] {
-				if !slices.Contains(rules, f.Rule) {
-					rules = append(rules, f.Rule)
-				}
-				if f.RFC == "" || f.What == "" || f.At.IsZero() || strings.Contains(f.String(), phones[i].number) {
-					t.Errorf("incomplete finding, or one with the number: %s", f)
-				}
-			}
-			slices.Sort(rules)
-			if !slices.Equal(rules, tc.rules) {
-				t.Errorf("rules %v, want %v: %v", rules, tc.rules, found[phones[i].callID])
-			}
-		})
+		t.Run(tc.name, verdicts[i].report)
+	}
+	for _, f := range c.Findings() {
+		if f.RFC == "" || f.What == "" || f.At.IsZero() || strings.Contains(f.String(), "+99910") {
+			t.Errorf("incomplete finding, or one with the number: %s", f)
+		}
 	}
 }
 

@@ -44,6 +44,7 @@ type media struct {
 	drift   float64       // how much longer than true a packet's time is, as a fraction
 	rng     *rand.Rand
 	sent    int
+	skipped int // samples that a stall has cost
 	octets  uint32
 	buf     [rtpHeader + maxPayload]byte
 	pcm     [maxPayload]int16
@@ -166,6 +167,7 @@ func (m *media) tick(now time.Time) {
 		for range late / step {
 			m.fillLocked(m.pcm[:m.ptime*8]) // said, and lost: time has passed
 			m.ts += uint32(m.ptime * 8)
+			m.skipped += m.ptime * 8
 		}
 		m.next = m.next.Add(late / step * step)
 	}

@@ -62,7 +62,7 @@ func callAll(t *testing.T, c *Carrier, phones []*phone) {
 		})
 	}
 	wg.Wait()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for len(unfinished(c)) > 0 && time.Now().Before(deadline) {
 		<-time.After(20 * time.Millisecond)
 	}
@@ -134,6 +134,7 @@ type phone struct {
 	codecs      []int
 	cancelAfter time.Duration // after the first 18x (or 100)
 	byeAfter    time.Duration // after the answer; 0: the callee hangs up, or talked ends it
+	hold        func() bool   // neither CANCEL nor BYE leaves while it says true
 	quiet       bool          // sends silence instead of speech
 	extra       []string      // header lines of the INVITE
 	user, pass  string
@@ -152,6 +153,8 @@ type phone struct {
 	ended    bool
 	byMe     bool
 	seen     *stream
+	begun    time.Time
+	done     time.Time
 
 	callID, tag    string
 	cseq           int
@@ -201,7 +204,6 @@ type stream struct {
 	evMarks int
 	evTotal int
 	due     uint32 // timestamp of the next audio packet
-	stalled int    // samples that the timestamps skipped
 	early   int    // packets sooner than 12 ms after the one before
 	dtmf    audio.DTMFDetector
 	tones   string
@@ -213,7 +215,7 @@ func newPhone(t *testing.T, c *Carrier, number string) *phone {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &phone{t: t, number: number, to: to, callID: rand.Text(), tag: rand.Text()[:8], cseq: 1, limit: 30 * time.Second,
+	p := &phone{t: t, number: number, to: to, callID: rand.Text(), tag: rand.Text()[:8], cseq: 1, limit: time.Minute,
 		codecs: []int{8, 0}, dialogs: map[string]*leg{}, last: map[string]string{}, mine: map[string]string{}, sessionVersion: 1,
 		user: "alice", pass: "secret",
 		seen: &stream{ssrcs: map[uint32]bool{}, froms: map[int]bool{}, sizes: map[int]int{}, pts: map[int]int{}, modem: audio.NewModemDecoder()}}
@@ -317,13 +319,14 @@ func (p *phone) call() {
 			}
 		}
 	})
-	begun := time.Now()
+	p.begun = time.Now()
+	defer func() { p.done = time.Now() }()
 	var canceled, ringing time.Time
 	p.invite()
 	buf := make([]byte, 65536)
 	over := time.Time{}
 	for {
-		if time.Since(begun) > p.limit {
+		if time.Since(p.begun) > p.limit {
 			p.t.Errorf("%s: the call was not over after %v: statuses %v, requests %v", p.number, p.limit, p.statuses, p.requests)
 			return
 		}
@@ -343,7 +346,8 @@ func (p *phone) call() {
 		if len(p.statuses) > 0 && ringing.IsZero() {
 			ringing = time.Now()
 		}
-		if p.cancelAfter > 0 && canceled.IsZero() && !ringing.IsZero() && p.final == 0 && time.Since(ringing) > p.cancelAfter {
+		held := p.hold != nil && p.hold()
+		if p.cancelAfter > 0 && !held && canceled.IsZero() && !ringing.IsZero() && p.final == 0 && time.Since(ringing) > p.cancelAfter {
 			canceled = time.Now()
 			branch := p.inviteBranch
 			if p.wrong == "cancel-match" {
@@ -358,7 +362,7 @@ func (p *phone) call() {
 			do(p)
 		}
 		if !p.answered.IsZero() && !p.byMe && !p.ended {
-			if !canceled.IsZero() && p.wrong != "late-200" || p.byeAfter > 0 && time.Since(p.answered) > p.byeAfter {
+			if !canceled.IsZero() && p.wrong != "late-200" || p.byeAfter > 0 && !held && time.Since(p.answered) > p.byeAfter {
 				p.bye(p.okTag)
 			}
 		}
@@ -710,6 +714,13 @@ func (p *phone) hear() {
 	}
 }
 
+// hears says that sound has come.
+func (p *phone) hears() bool {
+	p.seen.mu.Lock()
+	defer p.seen.mu.Unlock()
+	return p.seen.packets > 0
+}
+
 func (s *stream) packet(b []byte, from int) {
 	s.packets++
 	if s.started && time.Since(s.last) < 12*time.Millisecond {
@@ -748,8 +759,7 @@ func (s *stream) packet(b []byte, from int) {
 		return
 	}
 	if gap := int(int32(ts - s.due)); s.due != 0 && gap > 0 && gap < 8000 && s.lost == 0 {
-		s.stalled += gap // the carrier's machine stood still: what it missed is lost
-		s.modem.Frame(make([]int16, gap), true)
+		s.modem.Frame(make([]int16, gap), true) // the carrier's machine stood still: what it missed is lost
 	}
 	s.due = ts + uint32(len(b)-12)
 	pcm := make([]int16, len(b)-12)

@@ -42,6 +42,7 @@ type Record struct {
 	Lost      int           // missing by sequence numbers
 	MaxGap    time.Duration // longest pause between two of its packets
 	Sent      int           // RTP packets to the caller
+	Skipped   time.Duration // of the callee's sound that was never sent, because this process stood still when it was due
 	Crossed   bool          // answered although the caller had canceled
 	Unmatched bool          // the suffix has no script of its own and played as 01
 }
