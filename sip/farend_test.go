@@ -21,13 +21,17 @@ import (
 
 // Tests run on a clock ten times faster: T1 50 ms, so 64*T1 is 3.2 s.
 func TestMain(m *testing.M) {
-	gosip.SetTimers(50*time.Millisecond, 400*time.Millisecond, 100*time.Millisecond)
-	gosip.Timer_D = 500 * time.Millisecond
+	fastClock()
 	goleak.VerifyTestMain(m)
 }
 
+func fastClock() {
+	gosip.SetTimers(50*time.Millisecond, 400*time.Millisecond, 100*time.Millisecond)
+	gosip.Timer_D = 500 * time.Millisecond
+}
+
 // patient is how long a test waits for what must come.
-const patient = 15 * time.Second
+const patient = time.Minute
 
 const (
 	ourSDP   = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 20000 RTP/AVP 8 0 101\r\n"
