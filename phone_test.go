@@ -14,6 +14,10 @@ func TestParsePhone(t *testing.T) {
 		"１３８０００００００１":        "13800000001",
 		"110":                "110",
 		"+99900000001":       "+99900000001",
+		"13800000000.0":      "13800000000", // a column of numbers as decimal fractions: no further digit
+		" 13800000000.00 ":   "13800000000",
+		"138.0000.0000":      "13800000000",
+		"8888.00":            "888800",
 	} {
 		if got, err := ParsePhone(in); err != nil || got != want {
 			t.Errorf("ParsePhone(%q) = %q, %v; want %q", in, got, err, want)
