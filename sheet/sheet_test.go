@@ -272,6 +272,32 @@ func TestXLSXNumbers(t *testing.T) {
 	}
 }
 
+// A date in the format that Excel gives dates by itself is shown as each computer likes. It comes back as one that can be read.
+func TestXLSXDatesOfNoCountry(t *testing.T) {
+	t.Parallel()
+	f := excelize.NewFile()
+	for cell, format := range map[string]int{"A1": 14, "B1": 22, "C1": 31, "D1": 57, "E1": 21} {
+		if err := f.SetCellValue("Sheet1", cell, 45000.75); err != nil {
+			t.Fatal(err)
+		}
+		id, err := f.NewStyle(&excelize.Style{NumFmt: format})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := f.SetCellStyle("Sheet1", cell, cell, id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var b bytes.Buffer
+	if _, err := f.WriteTo(&b); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"1: 2023-03-15|2023-03-15 18:00|2023年3月15日|2023年3月|18:00:00"}
+	if got := all(t, &b, Limits{}); !reflect.DeepEqual(got, want) {
+		t.Fatalf("got %q\nwant %q", got, want)
+	}
+}
+
 func TestXLSXWriterBeginsAnotherSheet(t *testing.T) {
 	t.Parallel()
 	var b bytes.Buffer

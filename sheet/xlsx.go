@@ -25,7 +25,10 @@ func newXLSX(r io.Reader, l Limits) (out *Reader, err error) {
 	// excelize unpacks what strangers send; should it panic on a crafted file, that file is bad and nothing else.
 	defer recovered(&err)
 	src := &io.LimitedReader{R: r, N: l.File + 1}
-	f, err := excelize.OpenReader(src, excelize.Options{UnzipSizeLimit: l.Unpack, UnzipXMLSizeLimit: min(16<<20, l.Unpack)})
+	// The formats that mean "the date as this computer shows dates" would else be American (03-15-23), which no reader
+	// of dates in this country takes for one.
+	f, err := excelize.OpenReader(src, excelize.Options{UnzipSizeLimit: l.Unpack, UnzipXMLSizeLimit: min(16<<20, l.Unpack),
+		ShortDatePattern: "yyyy-mm-dd", LongDatePattern: "yyyy-mm-dd", LongTimePattern: "hh:mm:ss", CultureInfo: excelize.CultureNameZhCN})
 	if src.N <= 0 {
 		if f != nil {
 			err = errors.Join(err, f.Close())
