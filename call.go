@@ -42,6 +42,7 @@ type NumberData struct {
 	Group      []PhoneNumber `json:"group,omitempty"`
 	GroupStops bool          `json:"group_stops,omitempty"` // a suppressed number ends its group instead of being passed over
 	Until      int64         `json:"until,omitempty"`       // unix ms from which on it is not dialled any more; 0: no bound
+	Callback   string        `json:"callback,omitempty"`    // where this number is told of, for a door that lets each have an address of its own
 }
 
 // Onward is the number of the group whose turn comes after phone; "" after the last and without a group.

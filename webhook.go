@@ -37,6 +37,7 @@ var EventKinds = []EventKind{EventTaskStarted, EventNumbersAdded, EventCallEnded
 // Payload is one POST to an endpoint.
 type Payload struct {
 	Body        []byte // nil: there is nothing to send
+	URL         string // where it goes; empty: the endpoint's address. Of the same host as that: they fail and are blocked together
 	ContentType string // empty: application/json
 	Header      http.Header
 	// Accept judges the answer (body: at most its first 64 KiB); an error means the delivery failed, and its text, which must not

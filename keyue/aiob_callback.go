@@ -5,11 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 
 	"waihu"
-	"waihu/store"
 )
 
 // The types of callbacks.
@@ -20,28 +21,57 @@ const (
 	backRealtime = 3 // a realtime call has ended
 )
 
-// callBackRemark marks endpoints that were made for a callBackUrl: they are told of the tasks that name it, and of no others.
+// callBackRemark marks endpoints that were made for a callBackUrl: they are told of the tasks that name an address of that host, and
+// of no others.
 const callBackRemark = "AIOB callBackUrl"
 
 // callBackKinds are the events that a callback can follow from.
 var callBackKinds = []waihu.EventKind{waihu.EventTaskStarted, waihu.EventTaskStopped, waihu.EventTaskFinished, waihu.EventCallEnded, waihu.EventCallReviewed, waihu.EventNumberDone}
 
-// callbackTo sees to it that an address is told. Tasks that name the same address share one endpoint.
-func (c *aiobRequest) callbackTo(address string) error {
+// callbackTo is the endpoint by which an address is told: the account's own of that very address, else one for all addresses of its
+// host, made when there is none. An endpoint for each address would soon be all that an account may have: many clients write the
+// number of their order into it. 0: no address, nobody is told.
+func (c *aiobRequest) callbackTo(address string) (int64, error) {
+	id, err := c.tells(address)
+	if err != nil || id != 0 || address == "" {
+		return id, err
+	}
+	e := waihu.Endpoint{Account: c.account.ID, Door: Door, URL: address, Kinds: callBackKinds, Remark: callBackRemark}
+	err = c.s.Store.AddEndpoint(c.ctx, &e, 0)
+	if waihu.ErrorCode(err) == waihu.EConflict {
+		return 0, aiobRefuse("callBackUrl：回调地址的主机过多,请先删除不用的回调地址")
+	}
+	return e.ID, err
+}
+
+// tells finds the endpoint of callbackTo, 0 when there is none. An address that may not be called is refused.
+func (c *aiobRequest) tells(address string) (id int64, err error) {
 	if address == "" {
-		return nil
+		return 0, nil
 	}
 	if err := c.s.CheckURL(address); err != nil {
-		return aiobRefuse("callBackUrl：不允许的回调地址：%v", err)
+		return 0, aiobRefuse("callBackUrl：不允许的回调地址：%v", err)
 	}
 	list, err := c.s.Store.Endpoints(c.ctx, c.account.ID)
+	for i := range list {
+		switch e := &list[i]; {
+		case e.Door != Door || e.Task != "":
+		case e.URL == address && e.Remark != callBackRemark:
+			return e.ID, nil
+		case e.Remark == callBackRemark && id == 0 && hostOf(e.URL) == hostOf(address):
+			id = e.ID
+		}
+	}
+	return id, err
+}
+
+// hostOf is scheme, host and port of an address.
+func hostOf(address string) string {
+	u, err := url.Parse(address)
 	if err != nil {
-		return err
+		return ""
 	}
-	if slices.ContainsFunc(list, func(e store.EndpointState) bool { return e.Door == Door && e.URL == address && e.Task == "" }) {
-		return nil
-	}
-	return c.s.Store.AddEndpoint(c.ctx, &waihu.Endpoint{Account: c.account.ID, Door: Door, URL: address, Kinds: callBackKinds, Remark: callBackRemark}, 0)
+	return strings.ToLower(u.Scheme + "://" + u.Host)
 }
 
 // aiobBody is every callback.
@@ -50,7 +80,8 @@ type aiobBody struct {
 	Data         any `json:"data"`
 }
 
-// memberBack and taskBack are the data of types 1 and 2, with the types that the tables declare; the sample of type 1 writes callEndTime as text.
+// memberBack and taskBack are the data of types 1 and 2, with the types that the tables declare, but for totalTimes of type 1, which is a number
+// in the sample; the sample writes callEndTime as text.
 type memberBack struct {
 	TaskMemberID string `json:"taskMemberId"`
 	TenantID     int64  `json:"tenantId"`
@@ -74,12 +105,12 @@ type taskBack struct {
 func Callback(o Options) waihu.Shape {
 	s := &server{Options: o.orDefault()}
 	return func(ctx context.Context, e waihu.Endpoint, events []waihu.Event) (waihu.Payload, int, error) {
-		body, err := s.callback(ctx, &e, &events[0])
+		body, address, err := s.callback(ctx, &e, &events[0])
 		if err != nil || body == nil {
 			return waihu.Payload{}, 1, err
 		}
 		raw, err := json.Marshal(body)
-		return waihu.Payload{Body: raw, Accept: accepted}, 1, err
+		return waihu.Payload{Body: raw, URL: address, Accept: accepted}, 1, err
 	}
 }
 
@@ -100,10 +131,10 @@ func accepted(status int, body []byte) error {
 	return nil
 }
 
-// callback is the body of an event; nil when there is nothing to tell of it.
-func (s *server) callback(ctx context.Context, e *waihu.Endpoint, ev *waihu.Event) (*aiobBody, error) {
+// callback is the body of an event and where it goes, "" for the endpoint's own address; nil when there is nothing to tell of it.
+func (s *server) callback(ctx context.Context, e *waihu.Endpoint, ev *waihu.Event) (body *aiobBody, address string, err error) {
 	if !slices.Contains(callBackKinds, ev.Kind) || ev.Task == "" {
-		return nil, nil
+		return nil, "", nil
 	}
 	c := &aiobRequest{s: s, ctx: ctx}
 	a, err := s.Store.Account(ctx, ev.Account)
@@ -115,17 +146,17 @@ func (s *server) callback(ctx context.Context, e *waihu.Endpoint, ev *waihu.Even
 		t, err = s.Store.Task(ctx, ev.Account, ev.Task)
 	}
 	if waihu.ErrorCode(err) == waihu.ENotFound { // deleted since: there is nothing left to tell
-		return nil, nil
+		return nil, "", nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	k, err := aiobKeptOf(&t)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	if k.CallBackURL != "" && (e.URL != k.CallBackURL || e.Account != ev.Account) || k.CallBackURL == "" && e.Remark == callBackRemark {
-		return nil, nil
+	if k.CallBackBy != 0 && e.ID != k.CallBackBy || k.CallBackBy == 0 && e.Remark == callBackRemark {
+		return nil, "", nil
 	}
 	var b struct {
 		Run         int             `json:"run"`
@@ -136,45 +167,47 @@ func (s *server) callback(ctx context.Context, e *waihu.Endpoint, ev *waihu.Even
 		Review      bool            `json:"review"`
 	}
 	if err := json.Unmarshal(ev.Body, &b); err != nil {
-		return nil, fmt.Errorf("event %d of account %s: %w", ev.N, ev.Account, err)
+		return nil, "", fmt.Errorf("event %d of account %s: %w", ev.N, ev.Account, err)
 	}
-	var body *aiobBody
+	address = k.CallBackURL
 	switch {
 	case ev.Kind == waihu.EventNumberDone && k.Realtime:
-		body, err = c.notCalled(&t, ev, b.Seq, b.Disposition)
+		body, address, err = c.notCalled(&t, ev, b.Seq, b.Disposition)
 	case ev.Kind == waihu.EventNumberDone:
 		body, err = c.memberDone(&t, ev, b.Seq)
 	case ev.Kind == waihu.EventCallReviewed || ev.Kind == waihu.EventCallEnded && !b.Review:
-		body, err = c.callDone(&t, &k, ev)
+		body, address, err = c.callDone(&t, &k, ev)
 	case !k.Realtime && ev.Kind != waihu.EventCallEnded:
 		body = c.taskChanged(&t, &k, ev, b.Run, b.Reason)
 	}
 	if waihu.ErrorCode(err) == waihu.ENotFound { // removed since
-		return nil, nil
+		return nil, "", nil
 	}
-	return body, err
+	return body, address, err
 }
 
-// callDone tells of a call. A realtime call that failed on the way comes back by itself, and is told when it is over.
-func (c *aiobRequest) callDone(t *waihu.Task, k *aiobKept, ev *waihu.Event) (*aiobBody, error) {
+// callDone tells of a call, a realtime one at its own address. One that failed on the way comes back by itself, and is told when it
+// is over.
+func (c *aiobRequest) callDone(t *waihu.Task, k *aiobKept, ev *waihu.Event) (*aiobBody, string, error) {
 	call, err := c.s.Store.Call(c.ctx, ev.Account, ev.Task, ev.Call)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	kind := backCall
+	kind, address := backCall, k.CallBackURL
 	if k.Realtime {
-		if kind = backRealtime; call.Outcome.Disposition.Fault() && call.Attempt <= faultsForgiven {
-			return nil, nil
+		kind, address = backRealtime, call.Data.Callback
+		if call.Outcome.Disposition.Fault() && call.Attempt <= faultsForgiven {
+			return nil, "", nil
 		}
 	}
 	row, err := c.callRow(t, k, &call, newLook())
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	if err := c.reviewed([]*aiobCall{row}, []waihu.CallID{call.ID}); err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	return &aiobBody{kind, row}, nil
+	return &aiobBody{kind, row}, address, nil
 }
 
 // faultsForgiven is how often the scheduler lets a number come back after a fault on the way.
@@ -209,7 +242,7 @@ func (c *aiobRequest) reviewed(rows []*aiobCall, ids []waihu.CallID) error {
 }
 
 // notCalled tells of a realtime call that never was: past its deadline, on the blacklist, refused by a rule.
-func (c *aiobRequest) notCalled(t *waihu.Task, ev *waihu.Event, seq int64, word string) (*aiobBody, error) {
+func (c *aiobRequest) notCalled(t *waihu.Task, ev *waihu.Event, seq int64, word string) (*aiobBody, string, error) {
 	outcome := waihu.NoOutcome
 	for d := range endReasons {
 		if d.String() == word {
@@ -217,19 +250,19 @@ func (c *aiobRequest) notCalled(t *waihu.Task, ev *waihu.Event, seq int64, word 
 		}
 	}
 	if ev.Call != 0 && outcome != waihu.Expired { // the call itself was told
-		return nil, nil
+		return nil, "", nil
 	}
 	n, err := c.s.Store.Number(c.ctx, ev.Account, ev.Task, seq)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	wire, name, err := c.robotID(t.Agent)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	return &aiobBody{backRealtime, &aiobCall{SessionID: "member-" + strconv.FormatInt(memberID(t.Serial, seq), 10), TenantID: c.tenant, TaskID: strconv.FormatInt(c.tenant, 10),
 		TaskName: "实时任务", RobotID: wire, RobotName: name, MemberID: memberID(t.Serial, seq), Mobile: string(n.Phone), CallTimes: n.Attempts, CallType: callRealtime,
-		EndType: endNot, EndTypeReason: endReasons[outcome], CollectInfo: map[string]string{}, Record: []aiobTurn{}, EndTime: unixMS(ev.At), ExtJSON: n.Data.Extra}}, nil
+		EndType: endNot, EndTypeReason: endReasons[outcome], CollectInfo: map[string]string{}, Record: []aiobTurn{}, EndTime: unixMS(ev.At), ExtJSON: n.Data.Extra}}, n.Data.Callback, nil
 }
 
 // memberDone tells that a group is finished.

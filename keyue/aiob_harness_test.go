@@ -2,6 +2,7 @@ package keyue
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"flag"
@@ -221,6 +222,39 @@ func (a *aiobWorld) told(e waihu.Endpoint, after int64) (bodies []string) {
 		events = events[n:]
 	}
 	return bodies
+}
+
+// made is the only endpoint that was made for a callBackUrl.
+func (a *aiobWorld) made() waihu.Endpoint {
+	a.Helper()
+	list, err := a.Endpoints(context.Background(), mainAccount)
+	a.must(err)
+	var made []waihu.Endpoint
+	for _, e := range list {
+		if e.Remark == callBackRemark {
+			made = append(made, e.Endpoint)
+		}
+	}
+	if len(made) != 1 {
+		a.Fatalf("%d endpoints were made for addresses: %+v", len(made), made)
+	}
+	return made[0]
+}
+
+// addressed is where everything that an endpoint is told of goes.
+func (a *aiobWorld) addressed(e waihu.Endpoint) (list []string) {
+	a.Helper()
+	events, err := a.Events(context.Background(), mainAccount, 0, 0)
+	a.must(err)
+	for len(events) > 0 {
+		p, n, err := a.shape(context.Background(), e, events)
+		a.must(err)
+		if p.Body != nil {
+			list = append(list, cmp.Or(p.URL, e.URL))
+		}
+		events = events[n:]
+	}
+	return list
 }
 
 // golden holds a body to its file, but for indentation.

@@ -172,7 +172,7 @@ func TestAIOBCallbacks(t *testing.T) {
 	a.dial(a.row(id).ID, unreached(waihu.Vacant), waihu.NumberDone)
 	a.run(id, 4)
 	a.run(other, 2)
-	own := waihu.Endpoint{Account: mainAccount, URL: "http://127.0.0.1:1/a", Remark: callBackRemark}
+	own := a.made()
 	bodies := a.told(own, 0)
 	kinds := ""
 	seen := map[string]string{}
@@ -289,7 +289,7 @@ func TestAIOBRealtime(t *testing.T) {
 	a.dial(n.Task, talked(), waihu.NumberDone)
 	fault := unreached(waihu.CarrierFault)
 	a.dial(n.Task, fault, waihu.NumberDue) // comes back by itself: nothing to tell
-	told := a.told(waihu.Endpoint{Account: mainAccount, URL: "http://127.0.0.1:1/rt", Remark: callBackRemark}, 0)
+	told := a.told(a.made(), 0)
 	var got []string
 	for _, b := range told {
 		var x struct {
@@ -320,6 +320,56 @@ func TestAIOBRealtime(t *testing.T) {
 	a.post("/api/v3/console/realtime/mobile/del", nil)
 	a.refused(a.as(a.token, "POST", aiob3+"/member/detail", fields{"taskMemberId": second}), 400, "被叫号码组无法识别")
 	a.refused(a.as(a.token, "POST", "/api/v3/console/realtime/mobile/del", fields{"batchMarking": "x"}), 400, "批次")
+}
+
+// TestAIOBCallbackAddresses: each realtime call may have an address of its own, more of them than an account may have endpoints.
+func TestAIOBCallbackAddresses(t *testing.T) {
+	t.Parallel()
+	a := newAIOB(t)
+	var task int64
+	for i := range 130 {
+		r := a.post("/api/v3/console/realtime/status/create", fields{"robotId": pageAgent, "mobile": "13800000001", "secretType": 2, "extJson": fmt.Sprint(i),
+			"callBackUrl": fmt.Sprintf("http://127.0.0.1:1/rt/%d?order=%d", i, i)})
+		id, err := r.at("memberId").(json.Number).Int64()
+		a.must(err)
+		serial, _ := memberParts(id)
+		if task == 0 {
+			task = serial
+		}
+		if serial != task {
+			t.Fatalf("call %d stands in a task of its own", i)
+		}
+	}
+	one := a.create(fields{"callBackUrl": "http://127.0.0.1:1/task/1"})
+	a.create(fields{"taskName": "二", "callBackUrl": "http://127.0.0.1:1/task/2"})
+	own := a.made()
+	k, err := a.TaskBySerial(t.Context(), mainAccount, task)
+	a.must(err)
+	for range 3 {
+		a.dial(k.ID, talked(), waihu.NumberDone)
+	}
+	a.run(one, 2)
+	got := a.addressed(own)
+	want := []string{"http://127.0.0.1:1/rt/0?order=0", "http://127.0.0.1:1/rt/1?order=1", "http://127.0.0.1:1/rt/2?order=2", "http://127.0.0.1:1/task/1"}
+	if !slices.Equal(got, want) {
+		t.Errorf("told at %q, want %q", got, want)
+	}
+	// The account's own endpoint of the very address has its secrets, and is the one that is told.
+	kept := waihu.Endpoint{Account: mainAccount, Door: Door, URL: "http://127.0.0.1:1/kept", Authorization: "Bearer x"}
+	a.must(a.AddEndpoint(t.Context(), &kept, 0))
+	two := a.create(fields{"taskName": "三", "callBackUrl": kept.URL})
+	a.run(two, 2)
+	if got := a.addressed(kept); !slices.Equal(got, []string{kept.URL}) {
+		t.Errorf("told at %q", got)
+	}
+	if got := a.addressed(own); !slices.Equal(got, want) {
+		t.Errorf("told twice: %q", got)
+	}
+	// Another host is another endpoint.
+	a.create(fields{"taskName": "四", "callBackUrl": "http://127.0.0.1:2/a"})
+	if list, err := a.Endpoints(t.Context(), mainAccount); err != nil || len(list) != 3 {
+		t.Errorf("%+v %v", list, err)
+	}
 }
 
 // TestAIOBLateJob: a deadline that comes during a call is looked at again.

@@ -26,7 +26,7 @@ type expireBody struct {
 }
 
 // aiobRealtime has one number called now. It stands in a task of its own kind that always runs, so that it goes through the
-// same caps, windows and ledger as every other number; calls that share robot, caller numbers and callback address share one.
+// same caps, windows and ledger as every other number; calls that share robot, caller numbers and the host that is told share one.
 func (s *server) aiobRealtime(c *aiobRequest) (any, error) {
 	robot, mobile := c.body.get("robotId").need().text(200), c.body.get("mobile").need()
 	group, err := parseGroup(mobile.text(maxMobile))
@@ -48,7 +48,7 @@ func (s *server) aiobRealtime(c *aiobRequest) (any, error) {
 			data.Vars[key] = v
 		}
 	}
-	back := c.body.get("callBackUrl").url()
+	data.Callback = c.body.get("callBackUrl").url()
 	if err := c.done(); err != nil {
 		return nil, err
 	}
@@ -66,7 +66,7 @@ func (s *server) aiobRealtime(c *aiobRequest) (any, error) {
 	if a.State != waihu.AgentOnline {
 		return nil, aiobRefuse("robotId：机器人未发布,请先发布")
 	}
-	t, err := s.standing(c, &a, ids, back)
+	t, err := s.standing(c, &a, ids, data.Callback)
 	if err != nil {
 		return nil, err
 	}
@@ -107,34 +107,44 @@ func (s *server) standing(c *aiobRequest, a *waihu.AgentSpec, callers []int64, b
 		return t, err
 	}
 	slices.Sort(callers)
-	said, err := json.Marshal([]any{a.ID, callers, back, weekly, c.account.Zone, channels})
-	if err != nil {
-		return t, err
-	}
-	sum := sha256.Sum256(said)
 	month := standingMonth(s.Now())
-	name := standingName + month + " " + hex.EncodeToString(sum[:8])
+	name := func(by int64) (string, error) {
+		said, err := json.Marshal([]any{a.ID, callers, by, weekly, c.account.Zone, channels})
+		sum := sha256.Sum256(said)
+		return standingName + month + " " + hex.EncodeToString(sum[:8]), err
+	}
 	s.naming.Lock() // one standing task of a kind
 	defer s.naming.Unlock()
-	list, _, err := s.Store.Tasks(c.ctx, []waihu.AccountID{c.account.ID}, store.TaskFilter{Name: name, Door: doorAIOB, PerPage: 10})
+	kept := aiobKept{Realtime: true, Robots: []string{string(a.ID)}}
+	if kept.CallBackBy, err = c.tells(back); err != nil {
+		return t, err
+	}
+	t = waihu.Task{Account: c.account.ID, Agent: a.ID, Callers: callers, Weekly: weekly, Zone: c.account.Zone, Concurrency: max(1, channels),
+		Pop: waihu.PopInOrder, EndAction: waihu.EndNothing}
+	if t.Name, err = name(kept.CallBackBy); err != nil {
+		return t, err
+	}
+	list, _, err := s.Store.Tasks(c.ctx, []waihu.AccountID{c.account.ID}, store.TaskFilter{Name: t.Name, Door: doorAIOB, PerPage: 10})
 	if err != nil {
 		return t, err
 	}
 	for i := range list {
-		if k, err := aiobKeptOf(&list[i].Task); err == nil && k.Realtime && list[i].Name == name {
+		k, err := aiobKeptOf(&list[i].Task)
+		if err == nil && k.Realtime && list[i].Name == t.Name && k.CallBackBy == kept.CallBackBy && (back == "" || k.CallBackBy != 0) {
 			t = list[i].Task
 			return t, s.aiobStart(c, &t)
 		}
 	}
-	kept := aiobKept{Realtime: true, CallBackURL: back, Robots: []string{string(a.ID)}}
-	t = waihu.Task{Account: c.account.ID, Name: name, Agent: a.ID, Callers: callers, Weekly: weekly, Zone: c.account.Zone, Concurrency: max(1, channels),
-		Pop: waihu.PopInOrder, EndAction: waihu.EndNothing, Doors: map[string][]byte{doorAIOB: kept.encode()}}
 	if err := s.aiobReady(c, &t); err != nil { // before anything is made: a refused call leaves nothing behind
 		return t, err
 	}
-	if err := c.callbackTo(back); err != nil {
+	if kept.CallBackBy, err = c.callbackTo(back); err != nil {
 		return t, err
 	}
+	if t.Name, err = name(kept.CallBackBy); err != nil {
+		return t, err
+	}
+	t.Doors = map[string][]byte{doorAIOB: kept.encode()}
 	if err := s.Store.CreateTask(c.ctx, &t); err != nil {
 		return t, err
 	}

@@ -24,13 +24,21 @@ func (s *server) aiobCreate(c *aiobRequest, v4 bool) (any, error) {
 	if err := c.freeName(t.Name, ""); err != nil {
 		return nil, err
 	}
-	if err := c.callbackTo(k.CallBackURL); err != nil {
+	if err := c.tellBy(&t, &k); err != nil {
 		return nil, err
 	}
 	if err := s.Store.CreateTask(c.ctx, &t); err != nil {
 		return nil, err
 	}
 	return map[string]any{"taskId": taskWire(&t)}, nil
+}
+
+// tellBy chooses the endpoint by which a task's callBackUrl is told.
+func (c *aiobRequest) tellBy(t *waihu.Task, k *aiobKept) (err error) {
+	if k.CallBackBy, err = c.callbackTo(k.CallBackURL); err == nil {
+		t.Doors[doorAIOB] = k.encode()
+	}
+	return err
 }
 
 // freeName refuses a name that another task of the account has.
@@ -118,7 +126,7 @@ func (s *server) aiobUpdate(c *aiobRequest, v4 bool) (any, error) {
 	if err := c.freeName(t.Name, t.ID); err != nil {
 		return nil, err
 	}
-	if err := c.callbackTo(k.CallBackURL); err != nil {
+	if err := c.tellBy(&t, &k); err != nil {
 		return nil, err
 	}
 	if err := s.Store.UpdateTask(c.ctx, &t); err != nil {

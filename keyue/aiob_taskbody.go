@@ -37,9 +37,10 @@ type aiobKept struct {
 	RetryTimes            int           `json:"retryTimes"`
 	RetryInterval         int           `json:"retryInterval"` // minutes
 	CallFinishTaskEnd     int           `json:"callFinishTaskEnd"`
-	CallBackURL           string        `json:"callBackUrl"`
-	Realtime              bool          `json:"realtime,omitempty"` // it holds realtime calls and is no task to its clients
-	Finished              bool          `json:"finished,omitempty"` // its client said that it is over
+	CallBackURL           string        `json:"callBackUrl"`          // of realtime calls each number has its own
+	CallBackBy            int64         `json:"callBackBy,omitempty"` // the endpoint by which it is told; 0: those of the account that were made for no address
+	Realtime              bool          `json:"realtime,omitempty"`   // it holds realtime calls and is no task to its clients
+	Finished              bool          `json:"finished,omitempty"`   // its client said that it is over
 	FinishedRun           int           `json:"finishedRun,omitempty"`
 	FinishStopped         bool          `json:"finishStopped,omitempty"` // its last run was closed by that
 	Robots                []string      `json:"robots,omitempty"`        // our ids, in order

@@ -113,7 +113,7 @@ func clean(s string) string {
 }
 
 func encodeData(d waihu.NumberData) (string, error) {
-	if len(d.Vars) == 0 && d.Route == "" && d.Extra == "" && d.Sort == 0 && len(d.Group) == 0 && d.Until == 0 {
+	if len(d.Vars) == 0 && d.Route == "" && d.Extra == "" && d.Sort == 0 && len(d.Group) == 0 && d.Until == 0 && d.Callback == "" {
 		return "", nil
 	}
 	b, err := json.Marshal(d)

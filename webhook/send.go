@@ -88,7 +88,11 @@ func (w *worker) post(p *waihu.Payload, events []waihu.Event, out *result) {
 const longestWish = 5 * time.Minute
 
 func newRequest(ctx context.Context, e *waihu.Endpoint, p *waihu.Payload, events []waihu.Event, now time.Time) (*http.Request, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, e.URL, bytes.NewReader(p.Body))
+	address := e.URL
+	if p.URL != "" {
+		address = p.URL
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(p.Body))
 	if err != nil {
 		return nil, errors.New("our side: the endpoint's address is not one")
 	}

@@ -376,6 +376,18 @@ func TestAcceptAndRest(t *testing.T) {
 	}
 }
 
+// TestAddress: a door may send a message to another address than the endpoint's.
+func TestAddress(t *testing.T) {
+	t.Parallel()
+	e := waihu.Endpoint{URL: "http://127.0.0.1:1/a", Authorization: "x"}
+	for address, want := range map[string]string{"": e.URL, "http://127.0.0.1:1/b?order=1": "http://127.0.0.1:1/b?order=1"} {
+		r, err := newRequest(t.Context(), &e, &waihu.Payload{Body: []byte("{}"), URL: address}, []waihu.Event{{N: 1}}, time.Now())
+		if err != nil || r.URL.String() != want || r.Header.Get("Authorization") != "x" {
+			t.Errorf("%q: %v %v", address, r, err)
+		}
+	}
+}
+
 // TestSteppedOverSurvives: what was stepped over is tried again by the next life.
 func TestSteppedOverSurvives(t *testing.T) {
 	t.Parallel()
