@@ -182,9 +182,7 @@ func (c *clock) drop(s *Session) {
 	row := c.wheel[s.slot]
 	for i, o := range row {
 		if o == s {
-			row[i] = row[len(row)-1]
-			row[len(row)-1] = nil
-			c.wheel[s.slot] = row[:len(row)-1]
+			c.wheel[s.slot] = slices.Delete(row, i, i+1) // in order: one that jumped ahead would send early by all it overtook
 			c.live--
 			return
 		}

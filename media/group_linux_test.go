@@ -1,0 +1,50 @@
+package media
+
+import (
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+)
+
+// TestSessionIsRaisedWhileEnginesRun runs in a session of its own, which nobody else raises or lowers.
+func TestSessionIsRaisedWhileEnginesRun(t *testing.T) {
+	const inside = "WAIHU_TEST_SESSION"
+	if os.Getenv(inside) == "" {
+		cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$")
+		cmd.Env = append(os.Environ(), inside+"=1")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		return
+	}
+	before, ok := groupNice()
+	if !ok {
+		t.Log("this kernel does not group tasks by session")
+	}
+	allowed := ok && setGroupNice(-1) && setGroupNice(before)
+	want := before
+	if allowed {
+		want = groupNiceness
+	}
+	check := func(when string, want int) {
+		t.Helper()
+		if n, _ := groupNice(); n != want {
+			t.Errorf("%s: niceness of the session %d, want %d", when, n, want)
+		}
+	}
+	first := raiseGroup()
+	check("one engine", want)
+	second := raiseGroup()
+	first()
+	check("one of two is left", want)
+	second()
+	check("none is left", before)
+	if !allowed {
+		return
+	}
+	setGroupNice(-18)
+	raiseGroup()()
+	check("the operator's own", -18)
+}
