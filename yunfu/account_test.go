@@ -152,6 +152,7 @@ func TestTimeGroups(t *testing.T) {
 		{object{"name": "x"}, "content"},
 		{object{"name": "x", "content": []any{}}, "content"},
 		{object{"name": "x", "content": []any{object{"week": 7}}}, "content[0].week"},
+		{one(), "content：至少需要一个时间段"},
 		{one(object{"begin_time": "9:00"}), "content[0].times[0].end_time"},
 		{one(object{"begin_time": "9:00", "end_time": "08:00"}), "content[0].times[0]"},
 		{one(object{"begin_time": "9:00", "end_time": "10:00"}, object{"begin_time": "09:30", "end_time": "11:00"}), "重叠"},

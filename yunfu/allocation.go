@@ -48,16 +48,18 @@ func (c *request) lender() (waihu.AccountID, error) {
 	return c.acts.Parent, nil
 }
 
-// lineAllocate gives the account a part of a line of its main account's, or changes what it has of it.
+// lineAllocate gives the account a part of a line of its main account's, or changes what it has of it. Without a price
+// of its own the part costs what the line does: one that cost nothing would be given away unnoticed. A change
+// leaves the price and the deadline that it does not name.
 func (s *server) lineAllocate(c *request) (*answer, error) {
 	owner, err := c.lender()
 	if err != nil {
 		return nil, err
 	}
-	a := store.Allocation{Line: waihu.LineID(c.r.PathValue("line_id")), Account: c.acts.ID, Concurrency: c.form.get("line_concurrency").need("线路并发").number(1, 1<<20),
-		Deadline: c.form.get("deadline_at").when(c.loc, true)}
-	if n := c.form.get("price"); !n.blank() {
-		a.Price = n.price()
+	a := store.Allocation{Line: waihu.LineID(c.r.PathValue("line_id")), Account: c.acts.ID, Concurrency: c.form.get("line_concurrency").need("线路并发").number(1, 1<<20)}
+	price, deadline := c.form.get("price"), c.form.get("deadline_at")
+	if a.Deadline = deadline.when(c.loc, true); !price.blank() {
+		a.Price = price.price()
 	}
 	if err := c.form.err(); err != nil {
 		return nil, err
@@ -71,6 +73,24 @@ func (s *server) lineAllocate(c *request) (*answer, error) {
 	}
 	if a.Concurrency > line.Concurrency {
 		return nil, wrong("line_concurrency", "最多为线路并发 %d", line.Concurrency)
+	}
+	if price.blank() {
+		a.Price = store.Money(line.Price.Minute)
+	}
+	given, err := s.Store.Allocations(c.ctx, owner)
+	if err != nil {
+		return nil, err
+	}
+	for _, old := range given {
+		if old.Line != a.Line || old.Account != a.Account {
+			continue
+		}
+		if price.blank() {
+			a.Price = old.Price
+		}
+		if !deadline.has { // an empty one takes the end away
+			a.Deadline = old.Deadline
+		}
 	}
 	if a, err = s.Store.Allocate(c.ctx, owner, a); err != nil {
 		return nil, err

@@ -82,6 +82,10 @@ func TestAllocate(t *testing.T) {
 	if again.at("id") != id || again.at("line_concurrency") != json.Number("4") {
 		t.Errorf("changed: %s", again.raw)
 	}
+	kept := w.ok("POST", sub+"/line/"+lineMain, object{"line_concurrency": 4}) // what a change does not name stays
+	if kept.at("price") != json.Number("0.12") || kept.at("deadline_at") != "2025-06-03 23:59:59" {
+		t.Errorf("price and deadline of a change without them: %s", kept.raw)
+	}
 	w.ok("PUT", new2+"/line_bind_group", object{"id": id, "group_ids": []int{123, 102}})
 	for path, row := range map[string]string{"/agent-api/new_line_list": "main", "/agent-api/new_line_list?user_id=" + subUser: "sub"} {
 		list, _ := w.ok("GET", path+"", nil).data.([]any)
@@ -130,6 +134,26 @@ func TestAllocate(t *testing.T) {
 		n, _ := again.at("id").(json.Number)
 		w.ok("DELETE", []string{new2, sub}[i]+"/line/"+n.String(), nil) // the main account's address reaches it too
 	}
+	l, err := w.Line(t.Context(), mainUser, lineMain)
+	w.must(err)
+	l.Price = waihu.Price{Minute: 1200}
+	w.must(w.UpsertLine(t.Context(), l))
+	for _, c := range []struct {
+		body  object
+		price string
+		until any
+	}{{object{"deadline_at": "2025-07-01"}, "0.12", "2025-07-01 23:59:59"}, {object{"price": 0, "deadline_at": ""}, "0", nil}, {object{}, "0", nil}} { // without a price: the line's
+		c.body["line_concurrency"] = 1
+		if r := w.ok("POST", sub+"/line/"+lineMain, c.body); r.at("price") != json.Number(c.price) || r.at("deadline_at") != c.until {
+			t.Errorf("%v: %s", c.body, r.raw)
+		}
+	}
+	left, err := w.Allocations(t.Context(), mainUser)
+	w.must(err)
+	if len(left) != 1 {
+		t.Fatalf("%d allocations", len(left))
+	}
+	w.ok("DELETE", sub+"/line/"+itoa(int(left[0].ID)), nil)
 	if list, err := w.Allocations(t.Context(), mainUser); err != nil || len(list) != 0 {
 		t.Errorf("left over: %v, %v", list, err)
 	}

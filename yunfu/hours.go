@@ -120,11 +120,7 @@ func (c *request) readHours(h *waihu.CallingHours) error {
 
 // week reads content; the parts of a day may come in any order but must not overlap.
 func (n node) week() (w waihu.Weekly) {
-	days := n.list()
-	if len(days) == 0 {
-		n.fail("至少需要一个时间段")
-	}
-	for _, n := range days {
+	for _, n := range n.list() {
 		e := n.object()
 		day := e.get("week").need("星期,0=周日 … 6=周六").number(0, 6)
 		for _, n := range e.get("times").list() {
@@ -139,6 +135,9 @@ func (n node) week() (w waihu.Weekly) {
 			w[day] = append(w[day], span)
 		}
 		slices.SortFunc(w[day], func(a, b waihu.Span) int { return a.From - b.From })
+	}
+	if !slices.ContainsFunc(w[:], func(day []waihu.Span) bool { return len(day) > 0 }) { // days without times: a task with such hours never calls
+		n.fail("至少需要一个时间段")
 	}
 	return w
 }
