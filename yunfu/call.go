@@ -165,7 +165,9 @@ func (s *server) callList(c *request) (*answer, error) {
 		f.Phone = lookup(n.text())
 	}
 	for _, n := range c.form.get("intention_tags").words() {
-		f.Grades = append(f.Grades, n.grade())
+		if !n.blank() { // a form's way to choose none
+			f.Grades = append(f.Grades, n.grade())
+		}
 	}
 	f.EndedFrom, f.EndedTo = c.form.get("hangup_date").between(c.loc)
 	f.EndedTo = lastOf(f.EndedTo)

@@ -44,7 +44,7 @@ func TestCallsAndRecordings(t *testing.T) {
 		"component": object{"goods": "完好"}, "record_url": base + "/record/" + id + "/download-full-voice"}); !within(want, row) {
 		t.Errorf("row is %v", row)
 	}
-	for query, want := range map[string]int{"keyword=13800000001": 1, "keyword=139": 0, "intention_tags[]=2": 1, "intention_tags[]=B&intention_tags[]=1": 1, "intention_tags=1": 0,
+	for query, want := range map[string]int{"keyword=13800000001": 1, "keyword=139": 0, "intention_tags[]=2": 1, "intention_tags[]=B&intention_tags[]=1": 1, "intention_tags=1": 0, "intention_tags[]=": 3, "intention_tags[]=&intention_tags[]=2": 1,
 		"start_at=2025-06-02+10:00:00&end_at=2025-06-02+10:00:00": 3, "start_at=2025-06-02+10:00:01": 0, "hangup_date[]=2025-06-02&hangup_date[]=2025-06-02": 3,
 		"hangup_date[]=2025-06-02+10:00:30&hangup_date[]=2025-06-02+10:00:35": 1, "hangup_date[]=2025-06-02+10:00:10&hangup_date[]=2025-06-02+10:00:10": 2, "levels=[[0,100],[100,500]]": 3, "levels[0][]=1&levels[0][]=100": 0} {
 		if got := w.ok("GET", base+"/record?"+query, nil).meta["total"]; got != json.Number(itoa(want)) {

@@ -75,6 +75,7 @@ var sentences = func() (list []sentence) {
 		{`a task with the id (\S+) or the serial \d+ exists`, `任务 $1 已存在`},
 		{`the account owns line (\S+): remove its lines first`, `该账户拥有线路 $1,请先移除线路`},
 		{`the balance is too small`, `余额不足`},
+		{`an account has an id and a name`, `账户名称不能为空`},
 		{`agent (\S+): (.*)`, `话术 $1：$2`},
 		{`([a-z_]+(?:[.\[][^ ]+)?): (.+)`, `$1：$2`}, // a field's path
 	} {

@@ -139,6 +139,11 @@ func (n node) list() []node {
 	return out
 }
 
+func isList(v any) bool {
+	_, ok := v.([]any)
+	return ok
+}
+
 // words is a list whose single text may hold several values between commas.
 func (n node) words() []node {
 	list := n.list()

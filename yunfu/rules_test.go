@@ -395,5 +395,11 @@ func TestLegacyBody(t *testing.T) {
 		t.Errorf("made %+v, %v from %s", k, err, r.raw)
 	}
 	w.ok("PUT", old1+"/task/"+string(k.ID), b)
+	if r := w.ok("GET", old1+"/task/"+string(k.ID)+"/edit", nil); r.at("caller_line_id") != lineMain || r.at("caller_line_name") != "主线路" {
+		t.Errorf("edit shows %s", r.raw)
+	}
 	w.bad(w.do("PUT", new2+"/task/"+string(k.ID), b), 422, "task_extras：")
+	b["caller_line_id"] = "none"
+	w.bad(w.do("PUT", old1+"/task/"+string(k.ID), b), 422, "caller_line_id：线路不存在")
+	w.bad(w.do("POST", new2+"/task", body("task_extras.line", []any{"none"})), 422, "task_extras.line[0]：线路不存在")
 }

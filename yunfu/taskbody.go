@@ -245,6 +245,9 @@ func (b *taskBody) lines() {
 		}
 	}
 	list := n.list()
+	if one := n.unwrapped(); len(list) == 1 && !isList(one.v) { // a line by itself has no index
+		list[0].path = n.path
+	}
 	b.t.Lines = nil
 	shown := []any{}
 	if len(list) == 0 {

@@ -270,6 +270,14 @@ func (c *request) editOf(ctx context.Context, t *waihu.Task) (map[string]any, er
 		numbers += n
 	}
 	k := keptOf(t, c.loc)
+	var lineName any
+	if k.CallerLine != "" {
+		line, err := c.s.Store.Line(ctx, t.Account, waihu.LineID(k.CallerLine))
+		if err != nil && waihu.ErrorCode(err) != waihu.ENotFound {
+			return nil, err
+		}
+		lineName = textOrNull(line.Name)
+	}
 	status, text := taskState(t.Started, calling)
 	dialler := newTaskExtra(t, calling, c.loc)
 	dialler["number_count"] = numbers
@@ -277,7 +285,7 @@ func (c *request) editOf(ctx context.Context, t *waihu.Task) (map[string]any, er
 		"id": t.ID, "uuid": t.ID, "user_id": t.Account, "name": t.Name, "remark": textOrNull(t.Remark),
 		"maximumcall": t.Concurrency, "recycle_limit": 0, "random_assignment_number": 0, "_originate_timeout": ringSeconds(t),
 		"destination_extension": t.Agent, "destination_extension_name": agent,
-		"caller_line_id": textOrNull(k.CallerLine), "caller_line_name": nil,
+		"caller_line_id": textOrNull(k.CallerLine), "caller_line_name": lineName,
 		"bridge_group_id": k.Bridge, "auto_recycle_rule_id": k.Rule, "dial_time_id": t.HoursID, "end_action": k.EndAction,
 		"llm_intention_id": k.Quality, "score_scheme_id": k.Score, "background_id": k.Background,
 		"elasticity_task": k.Elastic, "elasticity_type": k.Elastic,
