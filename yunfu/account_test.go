@@ -1,6 +1,7 @@
 package yunfu
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"slices"
@@ -173,6 +174,28 @@ func itoaOf(t *testing.T, v any) string {
 		t.Fatalf("%v is no number", v)
 	}
 	return s.String()
+}
+
+// TestHeard: a script group's speed and volume are the voice's, in whatever form they were kept.
+func TestHeard(t *testing.T) {
+	t.Parallel()
+	own := waihu.AgentSpec{}
+	own.Voice.Speed, own.Voice.Volume = 1.1, 40
+	for _, c := range []struct {
+		vendor map[string]any
+		speed  float64
+		volume int
+	}{
+		{nil, 1.1, 40}, {map[string]any{"debug": true, "speed": nil, "volume": "loud"}, 1.1, 40}, {map[string]any{"speed": 101, "volume": -1}, 1.1, 40},
+		{map[string]any{"speed": 50, "volume": 50}, 1, 50}, {map[string]any{"speed": json.Number("60")}, 1.2, 40}, {map[string]any{"speed": "100", "volume": float64(80)}, 2, 80},
+		{map[string]any{"speed": 0, "volume": 0}, 0.5, 1},
+	} {
+		spec := own
+		spec.Vendor = map[string]map[string]any{Door: c.vendor, "another": {"speed": 99}}
+		if v := Heard(spec).Voice; v.Speed != c.speed || v.Volume != c.volume {
+			t.Errorf("%v is heard as %+v", c.vendor, v)
+		}
+	}
 }
 
 func TestGroupsAndLines(t *testing.T) {

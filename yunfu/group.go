@@ -1,11 +1,30 @@
 package yunfu
 
 import (
+	"fmt"
 	"maps"
 	"math"
+	"strconv"
 
 	"waihu"
 )
+
+// Heard is spec with the voice that its script group's speed and volume ask for: the vendor's 0 to 100, where 50 is
+// normal. What the group does not set, or sets to no number, stays the agent's own. Speeds end where voices can
+// follow, at half and at twice the normal one.
+func Heard(spec waihu.AgentSpec) waihu.AgentSpec {
+	set := func(key string) (float64, bool) {
+		v, err := strconv.ParseFloat(fmt.Sprint(spec.Vendor[Door][key]), 64)
+		return v, err == nil && v >= 0 && v <= 100
+	}
+	if v, ok := set("speed"); ok {
+		spec.Voice.Speed = max(0.5, v/50)
+	}
+	if v, ok := set("volume"); ok {
+		spec.Voice.Volume = max(1, int(v)) // 0 is an agent's word for the default
+	}
+	return spec
+}
 
 // scriptGroups are the agents that an account may use, as script groups. An agent whose id is no decimal number
 // cannot appear: the page's id is an int, and a typed client would fail on the whole answer.

@@ -196,9 +196,10 @@ func (s *server) openPorts(cfg config, lines []waihu.Line) error {
 		Endpoint: s.ua, Engine: s.engine, Sounds: s.voice, Recognizer: speech.RecognizerFor, Recordings: cfg.recordingsFolder(),
 		Publish: s.hub.Publish, Log: s.log, Bind: sipAddr.Addr(),
 	}})
-	s.sched = schedule.New(schedule.Options{Store: s.store, Place: s.lines, Agent: s.store.Agent, AgentVersion: s.store.AgentVersion, Owner: s.store.Owner(), Publish: s.publish, Log: s.log,
+	agents := heardAgents{s.store}
+	s.sched = schedule.New(schedule.Options{Store: s.store, Place: s.lines, Agent: agents.Agent, AgentVersion: agents.AgentVersion, Owner: s.store.Owner(), Publish: s.publish, Log: s.log,
 		Lost: s.records.Lost, Crash: cfg.crash})
-	s.ahead = newLookahead(s.store, s.voice, s.sched.Health, s.log)
+	s.ahead = newLookahead(agents, s.voice, s.sched.Health, s.log)
 	handlers := yunfu.Jobs(s.vendor())
 	maps.Copy(handlers, keyue.Jobs(s.keyue()))
 	work := queue.Options{Store: s.store, Handle: handlers, GaveUp: keyue.GaveUp(s.keyue()), Lease: cfg.jobLease, Log: s.log}
@@ -243,7 +244,7 @@ func (s *server) booked(o waihu.Outcome) { s.sched.Book(o) }
 func (s *server) preflight(ctx context.Context, t waihu.Task) []waihu.Problem {
 	var problems []waihu.Problem
 	for _, id := range t.Agents() {
-		spec, err := s.store.TaskAgent(ctx, &t, id)
+		spec, err := heardAgents{s.store}.TaskAgent(ctx, &t, id)
 		if err != nil {
 			problems = append(problems, waihu.Problem{Field: "agent", Message: fmt.Sprintf("agent %s: %v", id, err)})
 			continue
