@@ -23,7 +23,11 @@ func TestSessionIsRaisedWhileEnginesRun(t *testing.T) {
 	if !ok {
 		t.Log("this kernel does not group tasks by session")
 	}
-	allowed := ok && setGroupNice(-1) && setGroupNice(before)
+	allowed := ok && setGroupNice(-1)
+	if allowed && !setGroupNice(before) {
+		t.Log("without CAP_SYS_ADMIN the kernel takes only one value each tenth of a second")
+		return
+	}
 	want := before
 	if allowed {
 		want = groupNiceness
