@@ -1,6 +1,10 @@
 package sip
 
 import (
+	"crypto/md5"
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -21,8 +25,9 @@ type credential struct {
 	header string // Authorization or Proxy-Authorization
 	chal   *digest.Challenge
 	count  int
-	fresh  bool // the nonce came in answer to the present request
-	stale  int  // nonces replaced within the present request
+	cnonce string // of the session algorithms, one for each challenge
+	fresh  bool   // the nonce came in answer to the present request
+	stale  int    // nonces replaced within the present request
 }
 
 var (
@@ -70,13 +75,13 @@ func (c *credentials) challenged(res *gosip.Response) error {
 			}
 			s.stale++
 		}
-		s.chal, s.count, s.fresh = best, 0, true
+		s.chal, s.count, s.cnonce, s.fresh = best, 0, newToken(), true
 		return nil
 	}
 	if len(c.sets) >= 4 {
 		return errBadPassword
 	}
-	c.sets = append(c.sets, &credential{header: answer, chal: best, fresh: true})
+	c.sets = append(c.sets, &credential{header: answer, chal: best, cnonce: newToken(), fresh: true})
 	return nil
 }
 
@@ -94,7 +99,7 @@ func readChallenge(value string) (chal *digest.Challenge, err error) {
 			err = errors.New("unreadable challenge")
 		}
 	}()
-	if chal, err = digest.ParseChallenge(strings.TrimSpace(value)); err != nil {
+	if chal, err = digest.ParseChallenge(plainChallenge(value)); err != nil {
 		return nil, err
 	}
 	for i, q := range chal.QOP {
@@ -111,8 +116,37 @@ func readChallenge(value string) (chal *digest.Challenge, err error) {
 	return chal, nil
 }
 
+// plainChallenge writes a challenge as the parser wants it: names in lower case, values quoted, single blanks. Far ends
+// write Nonce, leave quotes out and end in a comma.
+func plainChallenge(s string) string {
+	scheme, rest, _ := strings.Cut(strings.TrimSpace(strings.ReplaceAll(s, "\t", " ")), " ")
+	var params []string
+	for _, p := range splitQuoted(rest, ',') {
+		k, v, ok := strings.Cut(strings.TrimSpace(p), "=")
+		if v = strings.TrimSpace(v); !ok {
+			if k != "" {
+				params = append(params, k) // the parser says what is wrong with it
+			}
+			continue
+		}
+		if !strings.HasPrefix(v, `"`) {
+			v = `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(v) + `"`
+		}
+		params = append(params, strings.ToLower(strings.TrimSpace(k))+"="+v)
+	}
+	return scheme + " " + strings.Join(params, ", ")
+}
+
+// base is the algorithm without the session's suffix.
+func base(algorithm string) (string, bool) {
+	a := strings.ToUpper(algorithm)
+	b, session := strings.CutSuffix(a, "-SESS")
+	return b, session
+}
+
 func strength(c *digest.Challenge) int {
-	switch strings.ToUpper(c.Algorithm) {
+	algorithm, _ := base(c.Algorithm)
+	switch algorithm {
 	case "SHA-512-256":
 		return 3
 	case "SHA-256":
@@ -127,13 +161,32 @@ func strength(c *digest.Challenge) int {
 func (c *credentials) sign(req *gosip.Request) error {
 	for _, s := range c.sets {
 		s.count++
-		cred, err := digest.Digest(s.chal, digest.Options{
+		chal, opt := *s.chal, digest.Options{
 			Method: string(req.Method), URI: req.Recipient.String(), Count: s.count, Username: c.user, Password: c.password,
-		})
+		}
+		algorithm, session := base(chal.Algorithm)
+		if session { // RFC 7616 3.4.2: A1 is of the first answer to the challenge, the nonces included
+			chal.Algorithm, opt.Cnonce = algorithm, s.cnonce
+			opt.A1 = hashHex(algorithm, hashHex(algorithm, c.user+":"+chal.Realm+":"+c.password)+":"+chal.Nonce+":"+s.cnonce)
+		}
+		cred, err := digest.Digest(&chal, opt)
 		if err != nil {
 			return fmt.Errorf("answer the challenge of realm %q: %w", s.chal.Realm, err)
 		}
+		cred.Algorithm = s.chal.Algorithm
 		req.AppendHeader(gosip.NewHeader(s.header, cred.String()))
 	}
 	return nil
+}
+
+func hashHex(algorithm, s string) string {
+	h := md5.New()
+	switch algorithm {
+	case "SHA-256":
+		h = sha256.New()
+	case "SHA-512-256":
+		h = sha512.New512_256()
+	}
+	h.Write([]byte(s))
+	return hex.EncodeToString(h.Sum(nil))
 }

@@ -2,6 +2,7 @@ package sip
 
 import (
 	"context"
+	"crypto/md5"
 	"errors"
 	"fmt"
 	"strings"
@@ -103,6 +104,61 @@ func TestDigest(t *testing.T) {
 				t.Errorf("nonce count of BYE %d", cred.Nc)
 			}
 		})
+	}
+}
+
+// Far ends write challenges in many ways that all mean the same.
+func TestChallengeForms(t *testing.T) {
+	t.Parallel()
+	for _, form := range []string{
+		`Digest realm="a, \"b\"",nonce="n==",qop="auth",algorithm=MD5,opaque="o"`,
+		`digest  Realm="a, \"b\"" , NONCE = "n==" , qop = "AUTH" , Algorithm = md5 , opaque=o,`,
+		"Digest\trealm=\"a, \\\"b\\\"\",\tnonce=n==, qop=auth, algorithm=\"MD5\", opaque=o, stale=FALSE",
+	} {
+		c, err := readChallenge(form)
+		if err != nil {
+			t.Errorf("%s: %v", form, err)
+			continue
+		}
+		if c.Realm != `a, "b"` || c.Nonce != "n==" || !c.SupportsQOP("auth") || strength(c) != 1 || c.Opaque != "o" || c.Stale {
+			t.Errorf("%s: read as %+v", form, c)
+		}
+	}
+	for _, form := range []string{"", "Digest", "Digest realm", `Basic realm="r"`, `Digest realm="r"`, `Digest realm="r", nonce="n`, `Digest realm="r",nonce="n",qop="auth-int"`} {
+		if c, err := readChallenge(form); err == nil {
+			t.Errorf("%q: read as %+v, want an error", form, c)
+		}
+	}
+}
+
+// The session algorithms keep the nonces of the first answer in their key (RFC 7616 3.4.2).
+func TestDigestSessionAlgorithm(t *testing.T) {
+	t.Parallel()
+	c := credentials{user: "u", password: "p"}
+	res := gosip.NewResponse(401, "Unauthorized")
+	res.AppendHeader(gosip.NewHeader("WWW-Authenticate", `Digest realm="r", nonce="n", algorithm=MD5-sess, qop="auth"`))
+	if err := c.challenged(res); err != nil {
+		t.Fatal(err)
+	}
+	sum := func(s string) string { return fmt.Sprintf("%x", md5.Sum([]byte(s))) }
+	first := ""
+	for n := 1; n <= 2; n++ {
+		req := gosip.NewRequest(gosip.INVITE, gosip.Uri{Scheme: "sip", User: "1", Host: "h"})
+		if err := c.sign(req); err != nil {
+			t.Fatal(err)
+		}
+		got, err := digest.ParseCredentials(headerValue(req, "authorization"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n == 1 {
+			first = got.Cnonce
+		}
+		a1 := sum(sum("u:r:p") + ":n:" + first)
+		want := sum(a1 + ":n:" + fmt.Sprintf("%08x", n) + ":" + got.Cnonce + ":auth:" + sum("INVITE:"+req.Recipient.String()))
+		if got.Algorithm != "MD5-sess" || got.Nc != n || first == "" || got.Response != want {
+			t.Errorf("answer %d: %+v, want response %s", n, got, want)
+		}
 	}
 }
 
