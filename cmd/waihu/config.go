@@ -222,8 +222,8 @@ func (c *config) check() error {
 	if err := c.VoiceFox.check(); err != nil {
 		return err
 	}
-	if c.MinFreeMB < 0 {
-		return fmt.Errorf("--min-free-mb %d: 0 or more was expected", c.MinFreeMB)
+	if c.MinFreeMB < 1 {
+		return fmt.Errorf("--min-free-mb %d: 1 or more was expected", c.MinFreeMB)
 	}
 	if _, ok := logLevels[c.LogLevel]; !ok {
 		return fmt.Errorf("--log-level %q: debug, info, warn or error was expected", c.LogLevel)

@@ -66,6 +66,7 @@ func TestConfigRefuses(t *testing.T) {
 		{"no status", []string{"--busy-status", "42"}, "--busy-status"},
 		{"no HTTP address", []string{"--http", "8080"}, "--http \"8080\": an address such as"},
 		{"no number", []string{"--min-free-mb", "few"}, "a whole number was expected"},
+		{"no disk to keep free", []string{"--min-free-mb", "0"}, "--min-free-mb 0: 1 or more was expected"},
 		{"unknown flag", []string{"--htpp", "x"}, "-htpp"},
 		{"no level", []string{"--log-level", "loud"}, "--log-level"},
 		{"no unit", []string{"--voicefox-retry-unit", "hour"}, "--voicefox-retry-unit"},
