@@ -295,7 +295,7 @@ func answersTwice(k *call) error {
 	if err := k.answerAgain(second); err != nil {
 		return err
 	}
-	k.after(10*k.c.opt.T1, func() {
+	k.after(20*k.c.opt.T1, func() { // a caller that stands still for a while is no rule broken
 		if !second.ended && !d.ended && !k.over {
 			k.find("second-200", "3261 13.2.2.4", "a second 200 was not ended by BYE")
 		}

@@ -146,7 +146,7 @@ func (e *ear) packet(b []byte, from netip.AddrPort, now time.Time, m *media) {
 func (e *ear) sequence(pt int, now time.Time) {
 	h := &e.header
 	e.packets++
-	if h.Marker {
+	if h.Marker && !(e.samples > 0 && h.Timestamp-e.ts > e.samples) { // after a pause it says just that
 		e.marks++
 	}
 	if !e.begun {
@@ -318,7 +318,6 @@ func (m *media) judge(k *call, ended time.Time) {
 		r.Lost += e.lost
 		r.MaxGap = max(r.MaxGap, e.maxGap)
 		r.Sent += m.sent
-		r.Skipped += time.Duration(m.skipped) * time.Second / audio.SampleRate
 	})
 	e.issues, e.digits = nil, nil
 }

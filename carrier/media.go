@@ -44,7 +44,6 @@ type media struct {
 	drift   float64       // how much longer than true a packet's time is, as a fraction
 	rng     *rand.Rand
 	sent    int
-	skipped int // samples that a stall has cost
 	octets  uint32
 	buf     [rtpHeader + maxPayload]byte
 	pcm     [maxPayload]int16
@@ -167,8 +166,8 @@ func (m *media) tick(now time.Time) {
 		for range late / step {
 			m.fillLocked(m.pcm[:m.ptime*8]) // said, and lost: time has passed
 			m.ts += uint32(m.ptime * 8)
-			m.skipped += m.ptime * 8
 		}
+		m.noteSkipped(late / step * time.Duration(m.ptime) * time.Millisecond)
 		m.next = m.next.Add(late / step * step)
 	}
 	for !m.next.Add(m.delay).After(now) {
@@ -181,6 +180,13 @@ func (m *media) tick(now time.Time) {
 	if !now.Before(m.nextSR) {
 		m.nextSR = now.Add(reportEvery)
 		m.reportLocked(now)
+	}
+}
+
+// noteSkipped books sound that will never be sent.
+func (m *media) noteSkipped(d time.Duration) {
+	if m.k != nil { // nil in tests of the media alone
+		m.c.note(m.k.rec, func(r *Record) { r.Skipped += d })
 	}
 }
 
