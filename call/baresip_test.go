@@ -26,7 +26,7 @@ import (
 
 // softphone is a baresip that answers by itself, sends a tone and keeps what it hears.
 type softphone struct {
-	t    *testing.T
+	t    tell
 	dir  string
 	port int
 	ctrl net.Conn
@@ -37,16 +37,23 @@ type softphone struct {
 
 const toneHz = 1000
 
-func startBaresip(t *testing.T, account string) *softphone {
+// startBaresip starts one for t; what is wrong with what it hears goes to told.
+func startBaresip(t *testing.T, told tell, account string) *softphone {
 	t.Helper()
 	requirePeer(t, "baresip")
-	p := &softphone{t: t, dir: t.TempDir(), port: freePort(t)}
+	p := &softphone{t: told, dir: t.TempDir(), port: freePort(t)}
 	ctrl := freeTCP(t)
 	rtp := 30000 + freePort(t)%1000*2
-	p.write("tone.wav", string(toneWAV()))
-	p.write("contacts", "")
-	p.write("accounts", fmt.Sprintf("<sip:13800001234@127.0.0.1:%d>;regint=0;answermode=auto;%s\n", p.port, account))
-	p.write("config", fmt.Sprintf(`sip_listen 127.0.0.1:%d
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(p.dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("tone.wav", string(toneWAV()))
+	write("contacts", "")
+	write("accounts", fmt.Sprintf("<sip:13800001234@127.0.0.1:%d>;regint=0;answermode=auto;%s\n", p.port, account))
+	write("config", fmt.Sprintf(`sip_listen 127.0.0.1:%d
 net_interface 127.0.0.1
 rtp_ports %d-%d
 audio_source aufile,%s
@@ -82,7 +89,7 @@ ctrl_tcp_listen 127.0.0.1:%d
 	})
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(20 * time.Second); ; <-tick.C {
+	for deadline := time.Now().Add(time.Minute); ; <-tick.C {
 		c, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(ctrl)))
 		if err == nil {
 			p.ctrl = c
@@ -102,13 +109,6 @@ ctrl_tcp_listen 127.0.0.1:%d
 		<-read
 	})
 	return p
-}
-
-func (p *softphone) write(name, text string) {
-	p.t.Helper()
-	if err := os.WriteFile(filepath.Join(p.dir, name), []byte(text), 0o600); err != nil {
-		p.t.Fatal(err)
-	}
 }
 
 // events reads netstrings until the connection ends.
@@ -138,7 +138,7 @@ func (p *softphone) await(words ...string) {
 	p.t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); <-tick.C {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); <-tick.C {
 		p.mu.Lock()
 		all := p.seen
 		p.mu.Unlock()
@@ -199,7 +199,7 @@ func (p *softphone) hears(what string, enough func(pcm []int16) bool) {
 	p.t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); <-tick.C {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); <-tick.C {
 		names, _ := filepath.Glob(filepath.Join(p.dir, "dump-*dec.wav"))
 		for _, name := range names {
 			if enough(dumped(name)) {
@@ -255,44 +255,48 @@ func TestAgainstBaresip(t *testing.T) {
 	for _, codec := range []string{"PCMA", "PCMU"} {
 		t.Run(codec, func(t *testing.T) {
 			t.Parallel()
-			p := startBaresip(t, "audio_codecs="+codec+"/8000/1")
-			r := newRig(t, nil)
-			done := make(chan waihu.Outcome, 1)
-			go func() { done <- r.dial(context.Background(), p.trunk(), "13800001234", agentOf(t, patientAgent), nil) }()
-			p.await("CALL_ESTABLISHED")
-			// A key that is pressed before the agent's first word answers what it was going to say, and it says nothing.
-			heard := 0
-			p.hears("our sentence", func(pcm []int16) bool {
-				heard = len(pcm)
-				return len(pcm) > 800 && audio.Level(loudest(pcm, 800)) > -35
+			r, spec, outer := newRig(t, nil), agentOf(t, patientAgent), t
+			steady(t, nil, func(t tell) {
+				p := startBaresip(outer, t, "audio_codecs="+codec+"/8000/1")
+				done := make(chan waihu.Outcome, 1)
+				go func() { done <- r.dial(context.Background(), p.trunk(), "13800001234", spec, nil) }()
+				p.await("CALL_ESTABLISHED")
+				// A key that is pressed before the agent's first word answers what it was going to say, and it says nothing.
+				heard := 0
+				p.hears("our sentence", func(pcm []int16) bool {
+					heard = len(pcm)
+					return len(pcm) > 800 && audio.Level(loudest(pcm, 800)) > -35
+				})
+				p.command("sndcode", "7")
+				p.hears("us for a second more", func(pcm []int16) bool { return len(pcm) > heard+audio.SampleRate })
+				p.command("hangup", "")
+				o := <-done
+				sound(t, r, &o)
+				if o.Disposition != waihu.Answered || o.HangupBy != waihu.ByCallee || !strings.EqualFold(o.Media.Codec, codec) || o.Media.DTMF != "7" || fmt.Sprint(o.Tags) != "[seven]" {
+					t.Errorf("%s by %q over %s, digits %q, tags %v; evidence %+v", o.Disposition, o.HangupBy, o.Media.Codec, o.Media.DTMF, o.Tags, o.Evidence)
+				}
+				if o.Media.Lost != 0 || o.Media.Received < 60 {
+					t.Errorf("media %+v", o.Media)
+				}
+				raw, err := os.ReadFile(filepath.Join(r.deps.Recordings, filepath.FromSlash(o.Recording)))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				wav, err := audio.ReadWAV(raw)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				callee := loudest(wav.Channels[0], 1600)
+				if s := share(callee, toneHz); s < 0.98 || audio.Level(callee) < -20 {
+					t.Errorf("the callee's tone is %.3f of our recording's left side at %.0f dBFS", s, audio.Level(callee))
+				}
+				ours, theirs := loudest(wav.Channels[1], 800), loudest(p.heard(), 800)
+				if l := audio.Level(theirs); l < -35 || math.Abs(l-audio.Level(ours)) > 1.5 {
+					t.Errorf("baresip heard our sentence at %.1f dBFS, we recorded it at %.1f", l, audio.Level(ours))
+				}
 			})
-			p.command("sndcode", "7")
-			p.hears("us for a second more", func(pcm []int16) bool { return len(pcm) > heard+audio.SampleRate })
-			p.command("hangup", "")
-			o := <-done
-			sound(t, r, &o)
-			if o.Disposition != waihu.Answered || o.HangupBy != waihu.ByCallee || !strings.EqualFold(o.Media.Codec, codec) || o.Media.DTMF != "7" || fmt.Sprint(o.Tags) != "[seven]" {
-				t.Errorf("%s by %q over %s, digits %q, tags %v; evidence %+v", o.Disposition, o.HangupBy, o.Media.Codec, o.Media.DTMF, o.Tags, o.Evidence)
-			}
-			if o.Media.Lost != 0 || o.Media.Received < 60 {
-				t.Errorf("media %+v", o.Media)
-			}
-			raw, err := os.ReadFile(filepath.Join(r.deps.Recordings, filepath.FromSlash(o.Recording)))
-			if err != nil {
-				t.Fatal(err)
-			}
-			wav, err := audio.ReadWAV(raw)
-			if err != nil {
-				t.Fatal(err)
-			}
-			callee := loudest(wav.Channels[0], 1600)
-			if s := share(callee, toneHz); s < 0.98 || audio.Level(callee) < -20 {
-				t.Errorf("the callee's tone is %.3f of our recording's left side at %.0f dBFS", s, audio.Level(callee))
-			}
-			ours, theirs := loudest(wav.Channels[1], 800), loudest(p.heard(), 800)
-			if l := audio.Level(theirs); l < -35 || math.Abs(l-audio.Level(ours)) > 1.5 {
-				t.Errorf("baresip heard our sentence at %.1f dBFS, we recorded it at %.1f", l, audio.Level(ours))
-			}
 		})
 	}
 }
@@ -300,7 +304,7 @@ func TestAgainstBaresip(t *testing.T) {
 // TestBaresipTakesOurKeys: what we press arrives, each key once.
 func TestBaresipTakesOurKeys(t *testing.T) {
 	t.Parallel()
-	p := startBaresip(t, "audio_codecs=PCMA/8000/1")
+	p := startBaresip(t, t, "audio_codecs=PCMA/8000/1")
 	r := newRig(t, nil)
 	s, err := r.engine.Open(media.SessionConfig{Local: netip.MustParseAddr("127.0.0.1")})
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 )
 
 // sound checks what holds for every outcome, whatever became of the call.
-func sound(t *testing.T, r *rig, o *waihu.Outcome) {
+func sound(t tell, r *rig, o *waihu.Outcome) {
 	t.Helper()
 	last := time.Time{}
 	for _, at := range []struct {
@@ -109,20 +109,23 @@ func TestTalk(t *testing.T) {
 	} {
 		t.Run(string(k.phone), func(t *testing.T) {
 			t.Parallel()
-			o := r.dial(t.Context(), simTrunk(c), k.phone, agentOf(t, surveyAgent), nil)
-			sound(t, r, &o)
-			if o.Disposition != waihu.Answered || o.HangupBy != waihu.ByAgent || !o.Simulated || o.Caller != "02160001000" {
-				t.Errorf("%s by %q, simulated %v, caller %s", o.Disposition, o.HangupBy, o.Simulated, o.Caller)
-			}
-			if !slices.Equal(o.Tags, k.tags) || o.Grade != k.grade || o.OptOut != k.optOut || o.Media.DTMF != k.digits {
-				t.Errorf("tags %v, grade %s, opt-out %v, digits %q; want %v, %s, %v, %q\n%+v", o.Tags, o.Grade, o.OptOut, o.Media.DTMF, k.tags, k.grade, k.optOut, k.digits, o.Transcript)
-			}
-			if o.Recording == "" || o.Recognizer == "" || o.Media.Codec == "" || o.Media.Sent == 0 || o.Media.Received == 0 || o.Media.Lost != 0 || len(o.Transcript) < 3 {
-				t.Errorf("recording %q, recognizer %q, media %+v", o.Recording, o.Recognizer, o.Media)
-			}
-			if !has(&o, "sip", "200") || !has(&o, "end", "hangup") {
-				t.Errorf("evidence %+v", o.Evidence)
-			}
+			spec, outer := agentOf(t, surveyAgent), t
+			steady(t, c, func(t tell) {
+				o := r.dial(outer.Context(), simTrunk(c), k.phone, spec, nil)
+				sound(t, r, &o)
+				if o.Disposition != waihu.Answered || o.HangupBy != waihu.ByAgent || !o.Simulated || o.Caller != "02160001000" {
+					t.Errorf("%s by %q, simulated %v, caller %s", o.Disposition, o.HangupBy, o.Simulated, o.Caller)
+				}
+				if !slices.Equal(o.Tags, k.tags) || o.Grade != k.grade || o.OptOut != k.optOut || o.Media.DTMF != k.digits {
+					t.Errorf("tags %v, grade %s, opt-out %v, digits %q; want %v, %s, %v, %q\n%+v", o.Tags, o.Grade, o.OptOut, o.Media.DTMF, k.tags, k.grade, k.optOut, k.digits, o.Transcript)
+				}
+				if o.Recording == "" || o.Recognizer == "" || o.Media.Codec == "" || o.Media.Sent == 0 || o.Media.Received == 0 || o.Media.Lost != 0 || len(o.Transcript) < 3 {
+					t.Errorf("recording %q, recognizer %q, media %+v", o.Recording, o.Recognizer, o.Media)
+				}
+				if !has(&o, "sip", "200") || !has(&o, "end", "hangup") {
+					t.Errorf("evidence %+v", o.Evidence)
+				}
+			})
 		})
 	}
 }
@@ -171,13 +174,6 @@ func TestEndings(t *testing.T) {
 	} {
 		t.Run(k.name, func(t *testing.T) {
 			t.Parallel()
-			ctx, cancel := context.WithCancel(context.Background())
-			defer cancel()
-			if k.cancel < 0 {
-				cancel()
-			} else if k.cancel > 0 {
-				defer time.AfterFunc(k.cancel, cancel).Stop()
-			}
 			trunk := simTrunk(c)
 			if k.trunk != nil {
 				k.trunk(&trunk)
@@ -185,14 +181,24 @@ func TestEndings(t *testing.T) {
 			if k.agent == "" {
 				k.agent = patientAgent
 			}
-			o := r.dial(ctx, trunk, waihu.PhoneNumber("+999000000"+k.suffix), agentOf(t, k.agent), k.change)
-			sound(t, r, &o)
-			if o.Disposition != k.want || o.HangupBy != k.by || !has(&o, k.evidence[0], k.evidence[1]) || (o.Recording == "") != k.silent {
-				t.Errorf("%s by %q with recording %q and evidence %+v; want %s by %q, %v, silent %v", o.Disposition, o.HangupBy, o.Recording, o.Evidence, k.want, k.by, k.evidence, k.silent)
-			}
-			if stopped := strings.HasPrefix(k.name, "shutdown") && k.want == waihu.OurFault; o.Stopped != stopped {
-				t.Errorf("stopped by us: %v, want %v", o.Stopped, stopped)
-			}
+			spec := agentOf(t, k.agent)
+			steady(t, c, func(t tell) {
+				ctx, cancel := context.WithCancel(context.Background())
+				defer cancel()
+				if k.cancel < 0 {
+					cancel()
+				} else if k.cancel > 0 {
+					defer time.AfterFunc(k.cancel, cancel).Stop()
+				}
+				o := r.dial(ctx, trunk, waihu.PhoneNumber("+999000000"+k.suffix), spec, k.change)
+				sound(t, r, &o)
+				if o.Disposition != k.want || o.HangupBy != k.by || !has(&o, k.evidence[0], k.evidence[1]) || (o.Recording == "") != k.silent {
+					t.Errorf("%s by %q with recording %q and evidence %+v; want %s by %q, %v, silent %v", o.Disposition, o.HangupBy, o.Recording, o.Evidence, k.want, k.by, k.evidence, k.silent)
+				}
+				if stopped := strings.HasPrefix(k.name, "shutdown") && k.want == waihu.OurFault; o.Stopped != stopped {
+					t.Errorf("stopped by us: %v, want %v", o.Stopped, stopped)
+				}
+			})
 		})
 	}
 }
@@ -240,11 +246,15 @@ func TestViewersHearOnce(t *testing.T) {
 	t.Parallel()
 	c := startCarrier(t, nil)
 	r := newRig(t, nil)
-	o := r.dial(t.Context(), simTrunk(c), "+99900000077", agentOf(t, byeAgent), nil)
-	sound(t, r, &o)
-	if ringing, answered := r.count(waihu.EventCallRinging), r.count(waihu.EventCallAnswered); ringing != 1 || answered != 1 {
-		t.Errorf("%d ringing and %d answered were published", ringing, answered)
-	}
+	spec, outer := agentOf(t, byeAgent), t
+	steady(t, c, func(t tell) {
+		rang, took := r.count(waihu.EventCallRinging), r.count(waihu.EventCallAnswered)
+		o := r.dial(outer.Context(), simTrunk(c), "+99900000077", spec, nil)
+		sound(t, r, &o)
+		if ringing, answered := r.count(waihu.EventCallRinging)-rang, r.count(waihu.EventCallAnswered)-took; ringing != 1 || answered != 1 {
+			t.Errorf("%d ringing and %d answered were published", ringing, answered)
+		}
+	})
 }
 
 // TestRecordingThatCannotBeWritten costs the recording, not the call, and is not promised.
@@ -257,10 +267,13 @@ func TestRecordingThatCannotBeWritten(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.deps.Recordings = filepath.Join(file, "below")
-	o := r.dial(t.Context(), simTrunk(c), "+99900000013", agentOf(t, byeAgent), nil)
-	if o.Disposition != waihu.Answered || o.HangupBy != waihu.ByAgent || o.Recording != "" {
-		t.Errorf("%s by %q, recording %q", o.Disposition, o.HangupBy, o.Recording)
-	}
+	spec, outer := agentOf(t, byeAgent), t
+	steady(t, c, func(t tell) {
+		o := r.dial(outer.Context(), simTrunk(c), "+99900000013", spec, nil)
+		if o.Disposition != waihu.Answered || o.HangupBy != waihu.ByAgent || o.Recording != "" {
+			t.Errorf("%s by %q, recording %q", o.Disposition, o.HangupBy, o.Recording)
+		}
+	})
 }
 
 // TestOnEveryInterface: what a peer is told is an address it can reach, although we listen on 0.0.0.0; the carrier
@@ -272,11 +285,14 @@ func TestOnEveryInterface(t *testing.T) {
 	for _, transport := range []string{"udp", "tcp"} {
 		trunk := simTrunk(c)
 		trunk.Transport = transport
-		o := r.dial(t.Context(), trunk, "+99900000013", agentOf(t, byeAgent), nil)
-		sound(t, r, &o)
-		if o.Disposition != waihu.Answered || o.HangupBy != waihu.ByAgent || o.Media.Received == 0 || o.Media.Foreign != 0 {
-			t.Errorf("%s: %s by %q, media %+v", transport, o.Disposition, o.HangupBy, o.Media)
-		}
+		spec, outer := agentOf(t, byeAgent), t
+		steady(t, c, func(t tell) {
+			o := r.dial(outer.Context(), trunk, "+99900000013", spec, nil)
+			sound(t, r, &o)
+			if o.Disposition != waihu.Answered || o.HangupBy != waihu.ByAgent || o.Media.Received == 0 || o.Media.Foreign != 0 {
+				t.Errorf("%s: %s by %q, media %+v", transport, o.Disposition, o.HangupBy, o.Media)
+			}
+		})
 	}
 }
 
@@ -285,7 +301,7 @@ func TestOnEveryInterface(t *testing.T) {
 func TestEveryCallee(t *testing.T) { // not in parallel with the rest: the carrier judges the clock, too
 	c := startCarrier(t, func(o *carrier.Options) { o.Log = nil })
 	r := newRig(t, nil)
-	spec := agentOf(t, surveyAgent)
+	spec, outer := agentOf(t, surveyAgent), t
 	// These say or send something else than the key alone: how they end is enough. In-band keys (52) are not listened for
 	// where telephone-event was agreed on, which this carrier does.
 	odd := []int{20, 30, 32, 40, 41, 43, 44, 45, 52, 90}
@@ -302,14 +318,16 @@ func TestEveryCallee(t *testing.T) { // not in parallel with the rest: the carri
 		calls.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			o := r.dial(t.Context(), simTrunk(c), phone, spec, nil)
-			sound(t, r, &o)
-			if !script.Allows(o.Disposition) {
-				t.Errorf("%02d %s: %s; evidence %+v", i, script.Name, o.Disposition, o.Evidence)
-			}
-			if script.Reply == "1" && !slices.Contains(odd, i) && (!slices.Equal(o.Tags, []string{"fine"}) || o.Grade != "A" || o.Media.DTMF != "1") {
-				t.Errorf("%02d %s: tags %v, grade %q, digits %q; %+v", i, script.Name, o.Tags, o.Grade, o.Media.DTMF, o.Transcript)
-			}
+			steady(t, c, func(t tell) {
+				o := r.dial(outer.Context(), simTrunk(c), phone, spec, nil)
+				sound(t, r, &o)
+				if !script.Allows(o.Disposition) {
+					t.Errorf("%02d %s: %s; evidence %+v", i, script.Name, o.Disposition, o.Evidence)
+				}
+				if script.Reply == "1" && !slices.Contains(odd, i) && (!slices.Equal(o.Tags, []string{"fine"}) || o.Grade != "A" || o.Media.DTMF != "1") {
+					t.Errorf("%02d %s: tags %v, grade %q, digits %q; %+v", i, script.Name, o.Tags, o.Grade, o.Media.DTMF, o.Transcript)
+				}
+			})
 		})
 	}
 	calls.Wait()

@@ -61,7 +61,7 @@ func newRigOn(t *testing.T, addr string, change func(*media.Config)) *rig {
 		t.Fatal(err)
 	}
 	low := 12000 + 400*rand.IntN(45)
-	cfg := media.Config{PortLow: low, PortHigh: low + 399, Quarantine: -1, Threads: 1}
+	cfg := media.Config{PortLow: low, PortHigh: low + 399, Quarantine: -1, Threads: 1, Log: slog.New(clockLog{})}
 	if change != nil {
 		change(&cfg)
 	}
@@ -128,7 +128,7 @@ func (r *rig) dial(ctx context.Context, trunk waihu.Trunk, phone waihu.PhoneNumb
 // startCarrier runs a simulated carrier whose network is fast; its findings fail the test.
 func startCarrier(t *testing.T, change func(*carrier.Options)) *carrier.Carrier {
 	t.Helper()
-	opt := carrier.Options{Seed: 3, Speed: 0.1, T1: 50 * time.Millisecond, Username: "alice", Password: "secret", Log: testLogger(t)}
+	opt := carrier.Options{Seed: 3, Speed: 0.1, Username: "alice", Password: "secret", Log: testLogger(t)}
 	if change != nil {
 		change(&opt)
 	}

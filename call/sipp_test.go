@@ -155,7 +155,7 @@ func awaitTCP(t *testing.T, port int) {
 	t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(20 * time.Second); ; <-tick.C {
+	for deadline := time.Now().Add(time.Minute); ; <-tick.C {
 		c, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 		if err == nil {
 			c.Close()
@@ -168,7 +168,7 @@ func awaitTCP(t *testing.T, port int) {
 }
 
 // wait fails the test unless sipp saw every message it was promised.
-func (f *far) wait(t *testing.T) {
+func (f *far) wait(t tell) {
 	t.Helper()
 	select {
 	case err := <-f.done:
@@ -176,7 +176,7 @@ func (f *far) wait(t *testing.T) {
 			errs, _ := os.ReadFile(filepath.Join(f.dir, "err.log"))
 			t.Errorf("sipp ended with %v:\n%s", err, errs)
 		}
-	case <-time.After(50 * time.Second):
+	case <-time.After(65 * time.Second):
 		t.Error("sipp has not seen the end of its calls")
 	}
 }
@@ -244,7 +244,7 @@ type sippCall struct {
 	want     waihu.Disposition
 	by       waihu.Party
 	tags     string
-	check    func(t *testing.T, o waihu.Outcome)
+	check    func(t tell, o waihu.Outcome)
 }
 
 var answerAndBye = seq(final(okay, tagA, pcma), recv("ACK"), byeCame())
@@ -270,13 +270,13 @@ var sippCalls = []sippCall{
 	{name: "503 with Retry-After",
 		scenario: seq(recv("INVITE"), final("503 Service Unavailable", tagA, "", "Retry-After: 7"), recv("ACK")),
 		want:     waihu.CarrierFault, by: waihu.BySystem,
-		check: func(t *testing.T, o waihu.Outcome) {
+		check: func(t tell, o waihu.Outcome) {
 			if o.RetryAfter != 7*time.Second {
 				t.Errorf("RetryAfter = %v", o.RetryAfter)
 			}
 		}},
 	{name: "486 with Retry-After", scenario: seq(recv("INVITE"), final("486 Busy Here", tagA, "", "Retry-After: 3600"), recv("ACK")), want: waihu.Busy, by: waihu.ByCallee,
-		check: func(t *testing.T, o waihu.Outcome) {
+		check: func(t tell, o waihu.Outcome) {
 			if o.RetryAfter != 0 {
 				t.Errorf("a busy callee pauses the whole line for %v", o.RetryAfter)
 			}
@@ -294,7 +294,7 @@ var sippCalls = []sippCall{
 	{name: "INFO DTMF", agent: patientAgent, scenario: seq(recv("INVITE"), final(okay, tagA, pcma), recv("ACK"), pause(700),
 		strings.Replace(request("INFO", 1, tagA, "Signal=7\nDuration=160"), "application/sdp", "application/dtmf-relay", 1), recvStatus(200), pause(200),
 		strings.Replace(strings.Replace(request("INFO", 2, tagA, "7"), "Content-Type: application/sdp", "c: application/dtmf", 1), "Call-ID", "Call-ID", 1), recvStatus(200), pause(800),
-		request("BYE", 3, tagA, ""), recvStatus(200)), want: waihu.Answered, by: waihu.ByCallee, tags: "[seven]", check: func(t *testing.T, o waihu.Outcome) {
+		request("BYE", 3, tagA, ""), recvStatus(200)), want: waihu.Answered, by: waihu.ByCallee, tags: "[seven]", check: func(t tell, o waihu.Outcome) {
 		if o.Media.DTMF != "77" {
 			t.Errorf("digits %q, want 77", o.Media.DTMF)
 		}
@@ -308,7 +308,7 @@ var sippCalls = []sippCall{
 		request("INVITE", 3, tagA, ""), `<recv response="200" crlf="true"><action><ereg regexp="m=audio" search_in="body" check_it="true" assign_to="h3"/><log message="[$h3]"/></action></recv>`, ackOf(3, tagA, strings.Replace(pcma, "53655765 1", "53655765 4", 1)), pause(300),
 		request("UPDATE", 4, tagA, strings.Replace(pcma, "53655765 1", "53655765 5", 1), "Session-Expires: 90;refresher=uac", "Supported: timer"), recvStatus(200), pause(200),
 		request("OPTIONS", 5, tagA, ""), recvStatus(200), request("REFER", 6, tagA, "", "Refer-To: <sip:1@127.0.0.1>"), recvStatus(405),
-		request("BYE", 7, tagA, "", `Reason: Q.850;cause=16;text="done"`), recvStatus(200)), want: waihu.Answered, by: waihu.ByCallee, check: func(t *testing.T, o waihu.Outcome) {
+		request("BYE", 7, tagA, "", `Reason: Q.850;cause=16;text="done"`), recvStatus(200)), want: waihu.Answered, by: waihu.ByCallee, check: func(t tell, o waihu.Outcome) {
 		if o.Media.Underruns > 30 { // the echo pauses for 50 while it holds
 			t.Errorf("%d frames were missed that nobody had promised", o.Media.Underruns)
 		}
@@ -345,27 +345,31 @@ func TestAgainstSipp(t *testing.T) {
 	for _, c := range sippCalls {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			f := startSipp(t, 1, c.scenario, c.args...)
-			trunk := f.trunk()
-			if c.trunk != nil {
-				c.trunk(&trunk)
-			}
 			text := c.agent
 			if text == "" {
 				text = byeAgent
 			}
-			o := r.dial(t.Context(), trunk, "13800001234", agentOf(t, text), nil)
-			sound(t, r, &o)
-			if o.Disposition != c.want || o.HangupBy != c.by || c.tags != "" && fmt.Sprint(o.Tags) != c.tags {
-				t.Errorf("ended as %s by %q with tags %v, want %s by %q, %s; evidence %+v", o.Disposition, o.HangupBy, o.Tags, c.want, c.by, c.tags, o.Evidence)
-			}
-			if (o.Disposition == waihu.Answered) != (o.Recording != "") {
-				t.Errorf("%s with recording %q", o.Disposition, o.Recording)
-			}
-			if c.check != nil {
-				c.check(t, o)
-			}
-			f.wait(t)
+			spec := agentOf(t, text)
+			outer := t
+			steady(t, nil, func(t tell) {
+				f := startSipp(outer, 1, c.scenario, c.args...)
+				trunk := f.trunk()
+				if c.trunk != nil {
+					c.trunk(&trunk)
+				}
+				o := r.dial(outer.Context(), trunk, "13800001234", spec, nil)
+				sound(t, r, &o)
+				if o.Disposition != c.want || o.HangupBy != c.by || c.tags != "" && fmt.Sprint(o.Tags) != c.tags {
+					t.Errorf("ended as %s by %q with tags %v, want %s by %q, %s; evidence %+v", o.Disposition, o.HangupBy, o.Tags, c.want, c.by, c.tags, o.Evidence)
+				}
+				if (o.Disposition == waihu.Answered) != (o.Recording != "") {
+					t.Errorf("%s with recording %q", o.Disposition, o.Recording)
+				}
+				if c.check != nil {
+					c.check(t, o)
+				}
+				f.wait(t)
+			})
 		})
 	}
 }

@@ -41,7 +41,7 @@ func capture(t *testing.T, low, high int, file string) func() {
 			}
 		}
 	}()
-	line, timeout := "", time.NewTimer(20*time.Second)
+	line, timeout := "", time.NewTimer(time.Minute)
 	defer timeout.Stop()
 	select {
 	case line = <-said:
@@ -109,29 +109,32 @@ func TestTsharkJudgesOurRTP(t *testing.T) {
 		m.PortLow, m.PortHigh = tsharkLow, tsharkLow+399
 		low, high = m.PortLow, m.PortHigh
 	})
-	file := filepath.Join(t.TempDir(), "rtp.pcap")
-	stop := capture(t, low, high, file)
-	var calls sync.WaitGroup
-	for _, phone := range []waihu.PhoneNumber{"+99900000313", "+99900000350", "+99900000383", "+99900000363"} {
-		calls.Go(func() {
-			if o := r.dial(t.Context(), simTrunk(c), phone, agentOf(t, surveyAgent), nil); o.Disposition != waihu.Answered {
-				t.Errorf("%s: %s", carrier.ScriptFor(phone).Name, o.Disposition)
+	spec, outer := agentOf(t, surveyAgent), t
+	steady(t, c, func(t tell) {
+		file := filepath.Join(outer.TempDir(), "rtp.pcap")
+		stop := capture(outer, low, high, file)
+		var calls sync.WaitGroup
+		for _, phone := range []waihu.PhoneNumber{"+99900000313", "+99900000350", "+99900000383", "+99900000363"} {
+			calls.Go(func() {
+				if o := r.dial(outer.Context(), simTrunk(c), phone, spec, nil); o.Disposition != waihu.Answered {
+					t.Errorf("%s: %s", carrier.ScriptFor(phone).Name, o.Disposition)
+				}
+			})
+		}
+		calls.Wait()
+		stop()
+		ours := 0
+		for _, s := range streams(outer, file) {
+			if s.from < low || s.from > high || s.packets < 20 {
+				continue
 			}
-		})
-	}
-	calls.Wait()
-	stop()
-	ours := 0
-	for _, s := range streams(t, file) {
-		if s.from < low || s.from > high || s.packets < 20 {
-			continue
+			ours++
+			if s.lost != 0 || s.jitter > 10 {
+				t.Errorf("tshark finds %+v", s)
+			}
 		}
-		ours++
-		if s.lost != 0 || s.jitter > 10 {
-			t.Errorf("tshark finds %+v", s)
+		if ours != 4 {
+			t.Errorf("tshark found %d streams of ours, 4 were sent", ours)
 		}
-	}
-	if ours != 4 {
-		t.Errorf("tshark found %d streams of ours, 4 were sent", ours)
-	}
+	})
 }
