@@ -61,12 +61,15 @@ func TestMeasurement(t *testing.T) {
 	t.Parallel()
 	far := farProcess(t, -1)
 	for _, model := range []BenchModel{BenchEngine, BenchTicker} {
-		r, err := BenchMedia(t.Context(), BenchConfig{Calls: 4, Call: time.Second, Duration: time.Second, Model: model, Folder: t.TempDir(), PortLow: 29000, PortHigh: 29099}, far)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if r.Meter.Packets < 100 || r.Meter.Packets > 250 || r.CPUSeconds <= 0 || r.Meter.All.Max == 0 || r.Received == 0 {
-			t.Errorf("%+v", r)
-		}
+		outer := t
+		steady(t, func(t tell) {
+			r, err := BenchMedia(outer.Context(), BenchConfig{Calls: 4, Call: time.Second, Duration: time.Second, Model: model, Folder: outer.TempDir(), PortLow: 29000, PortHigh: 29099}, far)
+			if err != nil {
+				outer.Fatal(err)
+			}
+			if r.Meter.Packets < 100 || r.Meter.Packets > 250 || r.CPUSeconds <= 0 || r.Meter.All.Max == 0 || r.Received == 0 {
+				t.Errorf("%+v", r)
+			}
+		})
 	}
 }
