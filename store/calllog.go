@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"waihu"
@@ -13,7 +14,7 @@ import (
 type CallLogFilter struct {
 	Tasks    []int64         // serials
 	Agents   []waihu.AgentID // who talked
-	Phone    string          // caller or callee, as dialled or as imported
+	Phone    string          // caller or callee, as dialled or as imported, in whichever of its common forms
 	From, To time.Time       // when the call began, both included
 	Before   waihu.CallID    // only calls with a lesser id: those behind it in a list; 0: all
 	Page     int             // from 1; 0 means 1
@@ -67,8 +68,14 @@ func (t *tx) callLog(account waihu.AccountID, f *CallLogFilter) (from string, q 
 	q = &query{}
 	if f.Phone != "" {
 		from += ` join numbers n on n.task = c.task and n.seq = c.seq left join call_details d on d.call = c.id`
-		// A name with its value cannot be part of a text of the document: there its quotes are escaped.
-		q.and(`(n.phone = ? or n.key = ? or d.body like ? escape '\')`, f.Phone, f.Phone, `%"caller":"`+likeText(f.Phone)+`"%`)
+		var tests []string
+		var args []any
+		for _, form := range forms(f.Phone) {
+			// A name with its value cannot be part of a text of the document: there its quotes are escaped.
+			tests = append(tests, `n.phone = ? or n.key = ? or d.body like ? escape '\'`)
+			args = append(args, form, form, `%"caller":"`+likeText(form)+`"%`)
+		}
+		q.and(`(`+strings.Join(tests, ` or `)+`)`, args...)
 	}
 	q.and(`t.account = ?`, account)
 	q.and(`t.deleted = 0`)
@@ -87,6 +94,16 @@ func (t *tx) callLog(account waihu.AccountID, f *CallLogFilter) (from string, q 
 		err = in(q, `c.agent in (select r.value->>0 from {rows ?})`, f.Agents)
 	}
 	return from + ` where `, q, err
+}
+
+// forms are a number's common forms and itself, each once.
+func forms(phone string) (list []string) {
+	for _, form := range append(waihu.PhoneNumber(phone).Forms(), waihu.PhoneNumber(phone)) {
+		if !slices.Contains(list, string(form)) {
+			list = append(list, string(form))
+		}
+	}
+	return list
 }
 
 func sqlLogPage(q *query) string {

@@ -57,6 +57,8 @@ func TestCallLog(t *testing.T) {
 		count(1, CallLogFilter{Phone: "13800000000"})
 		count(11, CallLogFilter{Phone: "02160001000"})
 		count(0, CallLogFilter{Phone: "0216000100_"})
+		count(1, CallLogFilter{Phone: "+8613800000000"}) // another form of the same number
+		count(11, CallLogFilter{Phone: "+862160001000"})
 		if _, total, err := w.CallLog(w.ctx, stranger, CallLogFilter{}); err != nil || total != 0 {
 			t.Errorf("a stranger sees %d calls, %v", total, err)
 		}

@@ -66,6 +66,8 @@ func TestCallLog(t *testing.T) {
 		"description=privateTest":         0,
 		"phone=13800000002":               1,
 		"phone=138-0000-0002":             1,
+		"phone=%2B8613800000002":          1,
+		"phone=0086+138+0000+0002":        1,
 		"phone=02160001000":               1,
 		"phone=13800000009":               0,
 		"phone=nobody":                    0,
