@@ -133,7 +133,7 @@ func (c *aiobRequest) group(n aiobNode, blackList int) (number store.NewNumber, 
 	}
 	keys := make([]string, len(group))
 	for i, p := range group {
-		keys[i] = string(p)
+		keys[i] = string(p.Canonical()) // the same person in another form is the same person
 	}
 	if len(group) > 1 {
 		data.Group, data.GroupStops = group, blackList != 2

@@ -322,6 +322,24 @@ func TestAIOBRealtime(t *testing.T) {
 	a.refused(a.as(a.token, "POST", "/api/v3/console/realtime/mobile/del", fields{"batchMarking": "x"}), 400, "批次")
 }
 
+// TestAIOBSamePerson: the same number in another form is not imported, and not dialled, twice.
+func TestAIOBSamePerson(t *testing.T) {
+	t.Parallel()
+	a := newAIOB(t)
+	id := a.create(nil)
+	r := a.post(aiob3+"/import", fields{"taskId": id, "secretType": 2, "customerInfoList": []fields{{"mobile": "+8613800000001"}, {"mobile": "13800000001"},
+		{"mobile": "13800000002;008613800000002"}}})
+	if r.at("successNum") != json.Number("1") || r.text("resList", 1, "reason") != "号码组重复" || !strings.Contains(r.text("resList", 2, "reason"), "号码组内号码重复") {
+		t.Errorf("%s", r.raw)
+	}
+	if r := a.post(aiob3+"/import", fields{"taskId": id, "secretType": 2, "customerInfoList": []fields{{"mobile": "138 0000 0001"}}}); r.at("successNum") != json.Number("0") {
+		t.Errorf("%s", r.raw)
+	}
+	if r := a.post(aiob4+"/task/detail", fields{"taskId": id}); r.at("total") != json.Number("1") {
+		t.Errorf("%s", r.raw)
+	}
+}
+
 // TestAIOBCallbackAddresses: each realtime call may have an address of its own, more of them than an account may have endpoints.
 func TestAIOBCallbackAddresses(t *testing.T) {
 	t.Parallel()

@@ -294,7 +294,7 @@ func parseGroup(text string) (group []waihu.PhoneNumber, err error) {
 			return nil, errors.New("号码格式不正确")
 		}
 		for _, p := range group {
-			if p == phone {
+			if p.Canonical() == phone.Canonical() {
 				return nil, errors.New("号码组内号码重复")
 			}
 		}

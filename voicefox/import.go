@@ -10,6 +10,8 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"waihu"
 	"waihu/sheet"
@@ -277,7 +279,7 @@ func layout(cells []string, given map[string]int, earlier bool) (columns, extra 
 	at := columns[phoneColumn]
 	if at < len(cells) {
 		_, bad := waihu.ParsePhone(cells[at])
-		titled = bad != nil
+		titled = bad != nil && !damaged(cells[at])
 	}
 	if !titled {
 		return columns, extra, false, nil
@@ -301,6 +303,17 @@ func layout(cells []string, given map[string]int, earlier bool) (columns, extra 
 		extra[title] = i
 	}
 	return columns, extra, true, nil
+}
+
+// damaged says that a cell which is no phone number was meant to be one: it is told as a row that failed, instead of being lost as a title.
+func damaged(cell string) bool {
+	digits := strings.Count(strings.Map(func(r rune) rune {
+		if unicode.IsDigit(r) {
+			return '0'
+		}
+		return r
+	}, cell), "0")
+	return digits >= 3 && 2*digits >= utf8.RuneCountInString(strings.TrimSpace(cell))
 }
 
 // byTitle finds the columns that the page names by their titles.
@@ -331,7 +344,8 @@ func numberOf(row sheet.Row, columns, extra map[string]int) (store.NewNumber, er
 		}
 		return store.NewNumber{}, err
 	}
-	n := store.NewNumber{Key: string(phone), Phone: phone, Data: waihu.NumberData{Vars: map[string]string{}}}
+	// The key is the same in whichever form the number is written: nobody is called twice for being in a file as +86138… and as 138….
+	n := store.NewNumber{Key: string(phone.Canonical()), Phone: phone, Data: waihu.NumberData{Vars: map[string]string{}}}
 	for _, group := range []map[string]int{columns, extra} {
 		for title, i := range group {
 			if value := strings.TrimSpace(row.Cell(i)); title != phoneColumn && value != "" {

@@ -71,6 +71,11 @@ func TestImport(t *testing.T) {
 			vars{"13800000001": {"姓名": "张三", "name": "张三"}}, "map[号码:0 备注:-1 姓名:-1]", "1 1 0 0"},
 		{"two titles for a phone number", "手机号,号码\n13800000001,13800000002\n", nil, vars{"13800000002": {"手机号": "13800000001"}}, "map[号码:1 备注:-1 姓名:-1]", "1 1 0 0"},
 		{"rows that are none", "phone\n13800000001\nnone\n12\n", nil, vars{"13800000001": nil}, "map[号码:0 备注:-1 姓名:-1]", "1 3 0 2"},
+		{"a first row whose number is damaged", "1380000000O,张三\n13800000002,李四\n", object{"号码": 0, "姓名": 1}, vars{"13800000002": {"姓名": "李四", "name": "李四"}},
+			"map[号码:0 备注:-1 姓名:1]", "1 2 0 1"},
+		{"a first row that a spreadsheet has rounded", "1.38E+10\n13800000002\n", nil, vars{"13800000002": nil}, "map[号码:0 备注:-1 姓名:-1]", "1 2 0 1"},
+		{"a title with a digit", "号码1\n13800000001\n", object{"号码": 0}, vars{"13800000001": nil}, "map[号码:0 备注:-1 姓名:-1]", "1 1 0 0"},
+		{"one number in two forms", "+86 138-0000-0001\n13800000001\n008613800000001\n", nil, vars{"+8613800000001": nil}, "map[号码:0 备注:-1 姓名:-1]", "1 3 2 0"},
 		{"a workbook", xlsx(t, []string{"号码", "备注", "生日"}, []string{"13800000001", "vip", "0101"}), nil, vars{"13800000001": {"备注": "vip", "生日": "0101"}},
 			"map[号码:0 备注:1 姓名:-1]", "1 1 0 0"},
 	} {
@@ -161,7 +166,7 @@ func FuzzReadFile(f *testing.F) {
 				t.Fatalf("%d numbers, %+v", len(list), w)
 			}
 			for _, n := range list {
-				if again, err := waihu.ParsePhone(string(n.Phone)); err != nil || again != n.Phone || n.Key != string(n.Phone) {
+				if again, err := waihu.ParsePhone(string(n.Phone)); err != nil || again != n.Phone || n.Key != string(n.Phone.Canonical()) {
 					t.Fatalf("%+v", n)
 				}
 				for k, v := range n.Data.Vars {
