@@ -190,6 +190,26 @@ func TestMissingNamesNodeAndCommand(t *testing.T) {
 	}
 }
 
+// TestMissingVoice: a voice that espeak-ng does not have stands against a start, unless every text is recorded.
+func TestMissingVoice(t *testing.T) {
+	t.Parallel()
+	needEspeak(t)
+	s := newSynth(t, Options{})
+	spec := survey(t)
+	spec.Voice.Voice = "nobody"
+	if got := s.Missing(spec); len(got) != 1 || got[0].Field != "voice.voice" || !strings.Contains(got[0].Message, "nobody") {
+		t.Errorf("%+v", got)
+	}
+	spec.Voice.Voice, spec.Language = "", "xx"
+	if got := s.Missing(spec); len(got) != 1 || got[0].Field != "language" {
+		t.Errorf("%+v", got)
+	}
+	spec.Voice.Voice, spec.Language = "cmn-latn-pinyin+f2", "zh-CN"
+	if got := s.Missing(spec); len(got) != 0 {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestEspeakSpeaks(t *testing.T) {
 	t.Parallel()
 	needEspeak(t)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -205,11 +206,11 @@ func (s *Synth) RenderFixed(ctx context.Context, spec *waihu.AgentSpec) (numbers
 }
 
 // Missing lists the texts of a flow agent that nothing here can speak, with the node and what to do. It
-// renders nothing, so it is cheap at a task's start. Values of variables are unknown here: a
+// renders nothing but one short word, so it is cheap at a task's start. Values of variables are unknown here: a
 // text with a variable is missing only when neither a voice nor a default can stand in.
 func (s *Synth) Missing(spec *waihu.AgentSpec) []waihu.Problem {
 	var out []waihu.Problem
-	v := agent.VoiceOf(spec)
+	v, spoken := agent.VoiceOf(spec), false
 	for _, t := range agent.Texts(spec) {
 		at := t.Where
 		if t.Node != "" {
@@ -235,6 +236,7 @@ func (s *Synth) Missing(spec *waihu.AgentSpec) []waihu.Problem {
 				if text = p.Default; text == "" {
 					text = spec.Vars[p.Var].Say
 				}
+				spoken = spoken || text == ""
 				if text == "" && s.espeak == "" {
 					report("{{%s}} cannot be spoken: espeak-ng is not installed (run `apt-get install espeak-ng`) and there is no default such as {{%s|您}}", p.Var, p.Var)
 					continue
@@ -246,9 +248,24 @@ func (s *Synth) Missing(spec *waihu.AgentSpec) []waihu.Problem {
 			if err := s.can(v, text); err != nil {
 				report("nobody can say %q: %v", shorten(text), err)
 			}
+			spoken = spoken || !s.recorded(v, text)
+		}
+	}
+	if spoken && len(out) == 0 && s.espeak != "" { // a voice, or a language, that espeak-ng does not have would end every call
+		if _, err := s.Say(context.Background(), v, "1"); errors.Is(err, agent.ErrNoVoice) {
+			field, what := "voice.voice", "voice "+strconv.Quote(v.Name)
+			if v.Name == "" {
+				field, what = "language", "voice for the language "+strconv.Quote(v.Language)
+			}
+			out = append(out, waihu.Problem{Field: field, Message: "espeak-ng has no " + what + ": `espeak-ng --voices` lists what it has"})
 		}
 	}
 	return out
+}
+
+// recorded says whether a recording has the text in this voice.
+func (s *Synth) recorded(v agent.Voice, text string) bool {
+	return s.folder != nil && s.folder.has(text) || houseVoice(v) && shippedHas(text)
 }
 
 // can says whether the text has a sound, without making it.
@@ -257,9 +274,7 @@ func (s *Synth) can(v agent.Voice, text string) error {
 		return fmt.Errorf("the voice service %q is not part of this version", v.TTS)
 	}
 	switch {
-	case s.folder != nil && s.folder.has(text):
-		return nil
-	case houseVoice(v) && shippedHas(text):
+	case s.recorded(v, text):
 		return nil
 	case s.espeak == "":
 		return errors.New(installHint)
