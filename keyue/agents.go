@@ -138,7 +138,7 @@ func (c *request) agentList() (any, error) {
 	if f.Page, f.PerPage, err = c.page(); err != nil {
 		return nil, err
 	}
-	status, err := c.form.number("status", -1, -1, 2)
+	status, err := c.form.number("status", -1, 0, 2)
 	if err != nil {
 		return nil, err
 	}
@@ -146,7 +146,7 @@ func (c *request) agentList() (any, error) {
 		state := waihu.AgentState(status)
 		f.State = &state
 	}
-	scene, err := c.form.number("agentScene", -1, -1, 1000)
+	scene, err := c.form.number("agentScene", -1, 0, 1000)
 	if err != nil {
 		return nil, err
 	}

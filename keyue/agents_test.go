@@ -213,8 +213,12 @@ func TestOpenList(t *testing.T) {
 func TestTheAgent(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	if r := w.ok("POST", v2+"/task/create/agent_publish", map[string]any{"category": "all"}); r.text("agentId") != pageAgent {
+	r := w.ok("POST", v2+"/task/create/agent_publish", map[string]any{"category": "all"})
+	if r.text("agentId") != pageAgent {
 		t.Errorf("the only agent with an id of this door: %s", r.raw)
+	}
+	if done := w.finish(r); done["taskResult"] != pageAgent { // the id that its client knows
+		t.Errorf("published as %v", done["taskResult"])
 	}
 	w.bad(w.do(other, "POST", v2+"/task/create/agent_publish", map[string]any{"category": "all"}), paramCheck, "Agentid")
 	made := w.do(other, "POST", v3+"/agents/create", map[string]any{"agentName": "唯一"})

@@ -85,7 +85,11 @@ func (c *request) taskObject(j store.AgentJob) (taskObject, error) {
 	o := taskObject{ID: strconv.FormatInt(j.ID, 10), AgentID: body.AgentID, AgentName: j.AgentName, AgentType: body.Type, UserID: body.UID, UserName: body.Username,
 		Created: stamp(j.CreatedAt, c.loc), Updated: stamp(j.UpdatedAt, c.loc), Module: modules[j.Kind], TaskType: taskTypes[j.Kind],
 		TaskStatus: c.s.TaskStatus[j.State], TaskURL: c.s.taskURL(j.Kind), TaskExtend: body.Extend, TenantID: body.TenantID, Platform: "NGD", RequestSource: "UNIT"}
-	if j.Result != "" {
+	switch {
+	case j.Result == "":
+	case j.Kind == store.AgentPublish: // the agent, under the id that its client knows
+		o.TaskResult = body.AgentID
+	default:
 		o.TaskResult = j.Result
 	}
 	if j.Error != "" {

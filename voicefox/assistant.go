@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"waihu"
 )
@@ -190,7 +191,10 @@ type collectBody struct {
 	Key string `json:"key"`
 }
 
-const maxCollect = 100
+const (
+	maxCollect = 100
+	maxName    = 200 // letters of an assistant's, a task's and a resource's name
+)
 
 // apply writes what the body says into a; what it does not say stays.
 func (c *request) apply(b *assistantBody, named *namedBy, a *waihu.AgentSpec) error {
@@ -207,6 +211,9 @@ func (c *request) apply(b *assistantBody, named *namedBy, a *waihu.AgentSpec) er
 	set(&a.Grade, b.Grade)
 	if a.Name = strings.TrimSpace(a.Name); a.Name == "" {
 		return wrong("name", "an assistant has a name")
+	}
+	if b.Name != nil && utf8.RuneCountInString(a.Name) > maxName {
+		return wrong("name", "at most %d letters were expected", maxName)
 	}
 	for key, v := range map[string]*string{"objective": b.Objective, "featureFlags": b.FeatureFlags, "timeZone": b.TimeZone} {
 		if v != nil {

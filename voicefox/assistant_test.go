@@ -111,6 +111,7 @@ func TestAssistants(t *testing.T) {
 	if r := w.as(subToken, "GET", path, nil); r.code != 200 || r.number("projectId") != 1 {
 		t.Errorf("a sub-account sees %s", r.raw)
 	}
+	w.bad(w.as(token, "PUT", path, object{"name": strings.Repeat("长", 201)}), 422, "name: at most 200")
 	for field, b := range map[string]object{"name": {"voice": "x"}, "asr": {"name": "x", "asr": "y"}} {
 		w.bad(w.as(token, "POST", "/openapi/speakers", b), 422, field)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"waihu"
 )
@@ -53,6 +54,9 @@ func (b *resourceBody) check(kind waihu.NamedKind) error {
 	}
 	if b.Name = strings.TrimSpace(b.Name); b.Name == "" {
 		return wrong("name", "a %s has a name", kind)
+	}
+	if utf8.RuneCountInString(b.Name) > maxName {
+		return wrong("name", "at most %d letters were expected", maxName)
 	}
 	if b.Items == nil {
 		return nil

@@ -127,6 +127,7 @@ func TestTaskRefused(t *testing.T) {
 	w := newWorld(t)
 	for field, change := range map[string][]any{
 		"name":                           {"name", " "},
+		"name: at most 200":              {"name", strings.Repeat("长", 201)},
 		"assistantVid":                   {"assistantVid", 999},
 		"assistantId":                    {"assistantVid", 0, "assistantId", 700},
 		"category":                       {"category", "sms"},

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"waihu"
 )
@@ -59,6 +60,8 @@ func (c *request) newTask() (t waihu.Task, start bool, err error) {
 	switch {
 	case t.Name == "":
 		return t, false, wrong("name", "a task has a name")
+	case utf8.RuneCountInString(t.Name) > maxName:
+		return t, false, wrong("name", "at most %d letters were expected", maxName)
 	case b.Category != "" && b.Category != "assistant":
 		return t, false, wrong("category", "assistant is the only kind of task here")
 	case b.Option.TaskTransfer != nil && b.Option.TaskTransfer.Target != 0:
