@@ -17,6 +17,7 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,6 +40,7 @@ type Options struct {
 	Lease    time.Duration           // default 30 s; prolonged while a handler works
 	Poll     time.Duration           // default 1 s
 	MaxTries int                     // default 20: about four hours
+	Tries    map[string]int          // MaxTries of a kind, where it is another
 	// Pause is how long a job rests after its n-th failure; default 1 s doubling to 15 minutes, a quarter more or less.
 	Pause func(tries int) time.Duration
 	// Workers is how many jobs of a kind are worked at once in this process; default 1.
@@ -62,6 +64,16 @@ func (l later) Error() string { return "not yet: again in " + time.Duration(l).S
 
 // Later is what a handler returns when it has to wait for something: the job comes back after about d, and that is no failure.
 func Later(d time.Duration) error { return later(d) }
+
+type after struct {
+	error
+	pause time.Duration
+}
+
+func (a *after) Unwrap() error { return a.error }
+
+// After is err, a failure like any other, but the job is tried again no sooner than after d: whoever failed has said when to come back.
+func After(d time.Duration, err error) error { return &after{err, d} }
 
 // New starts nothing: call Run.
 func New(o Options) *Queue {
@@ -113,7 +125,8 @@ const defaultLimit = 27 * time.Second
 func (q *Queue) Run(ctx context.Context) error {
 	var kinds sync.WaitGroup
 	for kind, handle := range q.o.Handle {
-		w := &worker{q: q, kind: kind, handle: handle, n: max(1, q.o.Workers[kind]), limit: q.o.Limit[kind], running: map[int64]waihu.Job{}}
+		w := &worker{q: q, kind: kind, handle: handle, n: max(1, q.o.Workers[kind]), tries: cmp.Or(q.o.Tries[kind], q.o.MaxTries), limit: q.o.Limit[kind],
+			running: map[int64]waihu.Job{}}
 		if w.limit == 0 {
 			w.limit = defaultLimit
 		}
@@ -130,6 +143,7 @@ type worker struct {
 	kind   string
 	handle waihu.Handle
 	n      int // handlers at once
+	tries  int // failures after which a job is given up
 	limit  time.Duration
 	ends   chan store.JobEnd // from the handlers; holds as many as there are
 
@@ -212,7 +226,7 @@ func (w *worker) keep() {
 func (w *worker) one(ctx context.Context, j waihu.Job) store.JobEnd {
 	o := &w.q.o
 	var err error
-	if j.Failed > o.MaxTries {
+	if j.Failed > w.tries {
 		err = fmt.Errorf("taken %d times, and its handler never came back", j.Failed-1)
 	} else {
 		err = call(ctx, w.limit, j, w.handle)
@@ -225,7 +239,7 @@ func (w *worker) one(ctx context.Context, j waihu.Job) store.JobEnd {
 		return store.JobEnd{Job: j, Retry: o.Now().Add(time.Duration(wait)), Free: true, Reason: store.JobWaits}
 	case ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded):
 		return store.JobEnd{Job: j, Retry: o.Now(), Free: true, Reason: "interrupted"}
-	case j.Failed >= o.MaxTries:
+	case j.Failed >= w.tries:
 		reason := err.Error()
 		if gaveUp := o.GaveUp[w.kind]; gaveUp != nil {
 			if err = call(ctx, w.limit, j, func(ctx context.Context, j waihu.Job) error { return gaveUp(ctx, j, reason) }); err == nil {
@@ -237,6 +251,10 @@ func (w *worker) one(ctx context.Context, j waihu.Job) store.JobEnd {
 		return store.JobEnd{Job: j, Dead: true, Reason: err.Error()}
 	}
 	p := o.Pause(j.Failed)
+	var wish *after
+	if errors.As(err, &wish) {
+		p = max(p, wish.pause)
+	}
 	o.Log.Warn("job failed and is tried again", "kind", j.Kind, "job", j.ID, "tries", j.Tries, "in", p, "err", err)
 	return store.JobEnd{Job: j, Retry: o.Now().Add(p), Reason: err.Error()}
 }

@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -370,5 +371,43 @@ func TestLeaseKept(t *testing.T) {
 		}
 	}
 	close(free)
+	stop()
+}
+
+// TestAfter: a failure that says when to come back is tried again no sooner, and counts; a kind may have tries of its own.
+func TestAfter(t *testing.T) {
+	t.Parallel()
+	begin := time.UnixMilli(1_700_000_000_000)
+	now := &clock{now: begin}
+	s := openStore(t, now.Now)
+	tries := make(chan int, 10)
+	q := New(Options{Store: s, Now: now.Now, Poll: time.Millisecond, MaxTries: 1, Tries: map[string]int{"k": 2}, Handle: map[string]waihu.Handle{
+		"k": func(_ context.Context, j waihu.Job) error {
+			tries <- j.Failed
+			return fmt.Errorf("wrapped: %w", After(time.Hour, errors.New("busy")))
+		}}})
+	add(t, s, waihu.Job{Kind: "k", Key: "1"})
+	stop := run(t, q)
+	next(t, tries)
+	waitDue(t, q, now, 10*time.Minute, tries, 2)
+	if waited := now.Now().Sub(begin); waited < time.Hour {
+		t.Errorf("tried again after %v", waited)
+	}
+	for end := time.Now().Add(patience); ; {
+		dead, err := s.DeadJobs(t.Context(), store.JobFilter{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(dead) == 1 {
+			if dead[0].Reason != "wrapped: busy" {
+				t.Error(dead[0].Reason)
+			}
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("not given up after its second failure")
+		}
+		<-time.After(2 * time.Millisecond)
+	}
 	stop()
 }

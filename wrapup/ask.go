@@ -32,12 +32,12 @@ type collectAsk struct {
 }
 
 // ask asks, once more when something was wrong with the answer, and writes what was found into v. What was right in one of the two answers counts.
-func (a *ask) ask(ctx context.Context, c *check, v *waihu.Review, last bool) error {
+func (a *ask) ask(ctx context.Context, c *check, v *waihu.Review, failed int) error {
 	q := a.question(c)
 	for try := range 2 {
 		answer, err := c.w.o.Ask(ctx, a.m, q)
 		if err != nil {
-			return a.failed(ctx, c, v, err, last || try > 0)
+			return a.failed(ctx, c, v, err, failed, try > 0)
 		}
 		wrong := a.take(v, answer)
 		if len(wrong) == 0 {
@@ -58,8 +58,8 @@ func (a *ask) free(id string) string {
 	return name
 }
 
-// failed decides what an unanswered question means: tried again later, or undecided with the reason.
-func (a *ask) failed(ctx context.Context, c *check, v *waihu.Review, err error, last bool) error {
+// failed decides what an unanswered question means: tried again later, or undecided with the reason. What was right in a first answer is not asked for again.
+func (a *ask) failed(ctx context.Context, c *check, v *waihu.Review, err error, failed int, answered bool) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -67,8 +67,10 @@ func (a *ask) failed(ctx context.Context, c *check, v *waihu.Review, err error, 
 	if !errors.As(err, &e) {
 		return err
 	}
-	if e.Retryable && !last {
-		return fmt.Errorf("%s did not answer: %w", a.m.ID, e)
+	if !answered {
+		if again := c.w.again(e, a.m.ID, failed); again != nil {
+			return again
+		}
 	}
 	a.undecided(c, v, "the model did not answer: ", e.Reason)
 	return nil

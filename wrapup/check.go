@@ -59,8 +59,8 @@ func (c *check) note(format string, args ...any) {
 	}
 }
 
-// run makes the review. A model that does not answer is an error, unless last.
-func (c *check) run(ctx context.Context, last bool) (*waihu.Review, error) {
+// run makes the review; failed is how often it was tried. A model that does not answer is an error, until it was asked often enough.
+func (c *check) run(ctx context.Context, failed int) (*waihu.Review, error) {
 	o := &c.call.Outcome
 	v := &waihu.Review{Call: c.call.ID, Task: c.call.Task, Agent: c.call.Agent}
 	if c.spec != nil {
@@ -91,7 +91,7 @@ func (c *check) run(ctx context.Context, last bool) (*waihu.Review, error) {
 	}
 	defer release()
 	for _, a := range c.asks {
-		if err := a.ask(ctx, c, v, last); err != nil {
+		if err := a.ask(ctx, c, v, failed); err != nil {
 			return nil, err
 		}
 	}

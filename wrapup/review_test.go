@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"waihu"
 )
@@ -492,4 +493,35 @@ func TestSlowModel(t *testing.T) {
 	d.mu.Unlock()
 	close(hold)
 	d.review(slow[0])
+}
+
+// TestBusyModel: a model that has too much to do is waited for, longer than one that is away, and asked no sooner than it wants.
+func TestBusyModel(t *testing.T) {
+	t.Parallel()
+	const wish = 200 * time.Millisecond
+	d := newDesk(t, judgedAgent(), nil)
+	d.models = someModels
+	var at []time.Time
+	d.answer = func(n int, _ waihu.Model, _ Question) (Answer, error) {
+		d.mu.Lock()
+		at = append(at, time.Now())
+		d.mu.Unlock()
+		switch {
+		case n == 0:
+			return Answer{}, &AskError{Reason: "too much to do", Retryable: true, Busy: true, After: wish}
+		case n < 6:
+			return Answer{}, &AskError{Reason: "too much to do", Retryable: true, Busy: true}
+		}
+		return Answer{Text: goodAnswer}, nil
+	}
+	d.run()
+	v := d.review(d.calls(aCall())[0])
+	if v.Undecided() != 0 || v.Summary == "" {
+		t.Errorf("%+v", v)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if waited := at[1].Sub(at[0]); waited < wish {
+		t.Errorf("asked again after %v", waited)
+	}
 }

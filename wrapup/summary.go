@@ -50,7 +50,7 @@ func (w *Wrapup) Summary(ctx context.Context, j waihu.Job) error {
 	if err != nil {
 		return err
 	}
-	if err := w.sumUp(ctx, &task, &counts, &sum, asked, j.Failed >= w.o.Tries); err != nil {
+	if err := w.sumUp(ctx, &task, &counts, &sum, asked, j.Failed); err != nil {
 		return err
 	}
 	return w.o.Store.FinishSummary(ctx, j, order, sum)
@@ -132,7 +132,7 @@ func Overview(questions []waihu.CollectAsk, answers []store.Answer) []waihu.Ques
 }
 
 // sumUp writes the texts: a model's, or what the counts alone say, and then it says so.
-func (w *Wrapup) sumUp(ctx context.Context, task *waihu.Task, counts *store.Counts, sum *waihu.TaskSummary, asked string, last bool) error {
+func (w *Wrapup) sumUp(ctx context.Context, task *waihu.Task, counts *store.Counts, sum *waihu.TaskSummary, asked string, failed int) error {
 	facts := figures(task, counts, sum.Overview)
 	models, err := w.o.Models(ctx)
 	if err != nil {
@@ -151,8 +151,11 @@ func (w *Wrapup) sumUp(ctx context.Context, task *waihu.Task, counts *store.Coun
 		answer, err := w.o.Ask(ctx, m, q)
 		if err != nil {
 			var e *AskError
-			if ctx.Err() != nil || !errors.As(err, &e) || e.Retryable && !last {
+			if ctx.Err() != nil || !errors.As(err, &e) {
 				return err
+			}
+			if again := w.again(e, m.ID, failed); again != nil {
+				return again
 			}
 			bare(sum, facts, "the model did not answer: "+e.Reason)
 			return nil

@@ -42,8 +42,9 @@ type Options struct {
 	Models func(ctx context.Context) ([]waihu.Model, error)
 	// Ask asks one of them. An error that may pass is a *AskError with Retryable.
 	Ask func(ctx context.Context, m waihu.Model, q Question) (Answer, error)
-	// Tries is how often a job is tried while a model does not answer; default 3.
-	Tries int
+	// Tries is how often a job is tried while a model does not answer; default 3. BusyTries is how often while it answers that it has too much
+	// to do, which passes: default 8, some two minutes and what its Retry-After adds.
+	Tries, BusyTries int
 	// Fresh is how old what was read of tasks, checks and models may be; default 1 s, below 0 is always read.
 	Fresh time.Duration
 	// Wait is how long run.summary waits before it looks again whether all reviews are done; default 1 s.
@@ -70,6 +71,8 @@ type Answer struct {
 type AskError struct {
 	Reason    string
 	Retryable bool
+	Busy      bool          // it works, but has too much to do now
+	After     time.Duration // it wants to be asked again no sooner; 0: it has not said
 	Cause     error
 }
 
@@ -91,6 +94,9 @@ func New(o Options) *Wrapup {
 	}
 	if o.Tries == 0 {
 		o.Tries = 3
+	}
+	if o.BusyTries == 0 {
+		o.BusyTries = 8
 	}
 	if o.Wait == 0 {
 		o.Wait = time.Second
@@ -133,6 +139,21 @@ func (w *Wrapup) Join(o *queue.Options) {
 	o.GaveUp[waihu.JobReview] = w.gaveUp
 }
 
+// longestWish bounds a model's Retry-After: what waits for the review waits as long.
+const longestWish = 5 * time.Minute
+
+// again is the error by which a job that has failed so often asks a model once more, no sooner than that wants; nil: it was asked often enough.
+func (w *Wrapup) again(e *AskError, model string, failed int) error {
+	tries := w.o.Tries
+	if e.Busy {
+		tries = w.o.BusyTries
+	}
+	if !e.Retryable || failed >= tries {
+		return nil
+	}
+	return queue.After(min(e.After, longestWish), fmt.Errorf("%s did not answer: %w", model, e))
+}
+
 // Review works a call.review job.
 func (w *Wrapup) Review(ctx context.Context, j waihu.Job) error {
 	id, order, err := readOrder(j)
@@ -150,7 +171,7 @@ func (w *Wrapup) Review(ctx context.Context, j waihu.Job) error {
 	if err != nil {
 		return err
 	}
-	v, err := c.run(ctx, j.Failed >= w.o.Tries)
+	v, err := c.run(ctx, j.Failed)
 	if errors.Is(err, errBusy) { // the worker is free for others meanwhile
 		pause := time.Second << min(max(j.Tries-1, 0), 5)
 		return queue.Later(pause/2 + rand.N(pause))

@@ -106,7 +106,7 @@ func (m *models) ask(ctx context.Context, x waihu.Model, q wrapup.Question) (wra
 	var failed *speech.ChatError
 	if errors.As(err, &failed) {
 		m.log.Warn("a language model did not answer", "model", x.ID, "err", err)
-		return wrapup.Answer{}, &wrapup.AskError{Reason: why(failed), Retryable: failed.Retryable, Cause: err}
+		return wrapup.Answer{}, &wrapup.AskError{Reason: why(failed), Retryable: failed.Retryable, Busy: failed.Stage == speech.StageQuota, After: failed.RetryAfter, Cause: err}
 	}
 	if err != nil {
 		return wrapup.Answer{}, err
