@@ -56,6 +56,10 @@ func (r *Recordings) Handlers() map[string]waihu.Handle {
 	return map[string]waihu.Handle{store.JobKeepRecording: r.keep, store.JobRemoveRecording: r.removeJob, store.JobEraseNumber: r.eraseJob}
 }
 
+// bucketTries lets jobs about recordings go on for about a week: a bucket may be away over a long weekend, and nobody should have to bring back by
+// hand what was to be copied, or worse, removed.
+const bucketTries = 700
+
 // Join adds the handlers to a queue. Copies into a bucket are slow and wait for the network: several at once, with time.
 func (r *Recordings) Join(o *queue.Options) {
 	if o.Workers == nil {
@@ -64,8 +68,11 @@ func (r *Recordings) Join(o *queue.Options) {
 	if o.Limit == nil {
 		o.Limit = map[string]time.Duration{}
 	}
+	if o.Tries == nil {
+		o.Tries = map[string]int{}
+	}
 	for kind, handle := range r.Handlers() {
-		o.Handle[kind], o.Limit[kind] = handle, 10*time.Minute
+		o.Handle[kind], o.Limit[kind], o.Tries[kind] = handle, 10*time.Minute, bucketTries
 	}
 	o.Workers[store.JobKeepRecording], o.Workers[store.JobRemoveRecording] = 4, 4
 }

@@ -25,6 +25,7 @@ type Bucket struct {
 	client       *minio.Client
 	host         string
 	name, prefix string
+	patience     time.Duration // with which a listener waits for the store's first answer
 }
 
 // OpenBucket reads an address such as https://s3.example.com/bucket/prefix. It asks the store nothing: one that is away delays recordings
@@ -53,7 +54,7 @@ func OpenBucket(address, region, key, secret string) (*Bucket, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Bucket{client: client, host: u.Host, name: name, prefix: prefix}, nil
+	return &Bucket{client: client, host: u.Host, name: name, prefix: prefix, patience: 10 * time.Second}, nil
 }
 
 // Place names the bucket in the ledger.
@@ -106,19 +107,37 @@ func (b *Bucket) put(ctx context.Context, row store.RecordingRow, file io.Reader
 
 // open reads an object as it is asked for: a range costs what it holds.
 func (b *Bucket) open(ctx context.Context, row store.RecordingRow) (*waihu.Recording, error) {
+	ctx, cancel := context.WithCancel(ctx)
 	object, err := b.client.GetObject(ctx, b.name, b.key(row), minio.GetObjectOptions{})
 	if err != nil {
+		cancel()
 		return nil, away(err)
 	}
+	late := time.AfterFunc(b.patience, cancel) // the object lives in ctx, so no deadline will do
 	info, err := object.Stat()
+	if !late.Stop() && err == nil {
+		err = context.DeadlineExceeded
+	}
 	if err != nil {
+		cancel()
 		object.Close()
 		if minio.ToErrorResponse(err).StatusCode == http.StatusNotFound {
 			return nil, errNoRecording
 		}
 		return nil, away(err)
 	}
-	return &waihu.Recording{ReadSeekCloser: object, Size: info.Size, ModTime: info.LastModified, Sum: row.Sum}, nil
+	return &waihu.Recording{ReadSeekCloser: bucketObject{object, cancel}, Size: info.Size, ModTime: info.LastModified, Sum: row.Sum}, nil
+}
+
+// bucketObject ends its requests when it is closed.
+type bucketObject struct {
+	*minio.Object
+	cancel context.CancelFunc
+}
+
+func (o bucketObject) Close() error {
+	defer o.cancel()
+	return o.Object.Close()
 }
 
 func (b *Bucket) remove(ctx context.Context, row store.RecordingRow) error {

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -400,5 +402,36 @@ func TestEraseLaterCompacts(t *testing.T) {
 	}
 	if list, err := r.Store.NumbersByPhone(t.Context(), "acme", "t", "13800000000"); err != nil || len(list) != 0 {
 		t.Errorf("%v %v", list, err)
+	}
+}
+
+// TestHangingBucket: whoever wants to hear a recording is told in time that its store does not answer.
+func TestHangingBucket(t *testing.T) {
+	t.Parallel()
+	over := make(chan bool)
+	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		select {
+		case <-r.Context().Done():
+		case <-over:
+		}
+	}))
+	t.Cleanup(func() { close(over); s.Close() })
+	b, err := OpenBucket(s.URL+"/recordings", "", "key", "secret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.patience = 20 * time.Millisecond
+	ended := make(chan error, 1)
+	go func() {
+		_, err := b.open(t.Context(), store.RecordingRow{Name: "2026-11-21/1.wav"})
+		ended <- err
+	}()
+	select {
+	case err := <-ended:
+		if waihu.ErrorCode(err) != waihu.EUnavailable {
+			t.Errorf("%v", err)
+		}
+	case <-time.After(patience):
+		t.Error("no word")
 	}
 }
