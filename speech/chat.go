@@ -156,15 +156,18 @@ const maxChat = 4 << 20
 func (c *Chat) Complete(ctx context.Context, q ChatRequest) (ChatReply, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.o.Timeout)
 	defer cancel()
-	for try := 0; ; {
-		format := c.format.Load()
+	known := c.format.Load()
+	for try, format := 0, known; ; {
 		r, err := c.complete(ctx, q, chatFormats[format])
 		var failed *ChatError
+		if err == nil && format != known { // learnt only now: a question may be refused for other reasons, such as its length
+			c.format.CompareAndSwap(known, format)
+		}
 		if err == nil || !errors.As(err, &failed) {
 			return r, err
 		}
 		if q.Schema != nil && format < 2 && (failed.Status == http.StatusBadRequest || failed.Status == http.StatusUnprocessableEntity) {
-			c.format.CompareAndSwap(format, format+1)
+			format++
 			continue
 		}
 		if !failed.Retryable || try >= c.o.Retries || !sleep(ctx, failed.pause(try)) {

@@ -218,6 +218,28 @@ func TestChatFormats(t *testing.T) {
 	}
 }
 
+// TestChatRefusedQuestion: a question that is refused in every format, such as one too long, says nothing of formats.
+func TestChatRefusedQuestion(t *testing.T) {
+	t.Parallel()
+	c, s := chatWith(t, nil, func(n int, _ ChatSeen) ChatStep {
+		if n < 3 {
+			return ChatStep{Status: 400, Body: `{"error":{"message":"context length exceeded"}}`}
+		}
+		return ChatStep{Text: `{"a":1}`}
+	})
+	q := hello
+	q.Schema = json.RawMessage(`{"type":"object"}`)
+	if _, err := c.Complete(t.Context(), q); err == nil {
+		t.Fatal("no error")
+	}
+	if _, err := c.Complete(t.Context(), q); err != nil {
+		t.Fatal(err)
+	}
+	if seen := s.Seen(); len(seen) != 4 || seen[3].Format != "json_schema" {
+		t.Errorf("%+v", seen)
+	}
+}
+
 func TestChatBody(t *testing.T) {
 	t.Parallel()
 	zero := 0.0
