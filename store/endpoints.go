@@ -154,7 +154,7 @@ func checkEndpoint(e *waihu.Endpoint) error {
 	u, err := url.Parse(e.URL)
 	switch {
 	case err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" || len(e.URL) > 2000 || !printable(e.URL):
-		return waihu.FieldErrorf("url", "an address beginning with http:// or https:// was expected, of at most 2000 letters")
+		return waihu.FieldErrorf("url", "an address beginning with http:// or https:// was expected, of at most 2000 letters, all of ASCII: others as %%E4%%B8%%AD and, in the name of a host, as xn--")
 	case u.User != nil:
 		return waihu.FieldErrorf("url", "a name and password in the address would stand in logs: use authorization")
 	case len(e.Authorization) > 4000 || !printable(e.Authorization):

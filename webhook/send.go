@@ -67,8 +67,7 @@ func (w *worker) post(p *waihu.Payload, events []waihu.Event, out *result) {
 	res, err := w.d.o.Client.Do(r)
 	if res != nil {
 		out.answered = true
-		seconds, _ := strconv.Atoi(res.Header.Get("Retry-After")) // a date or nothing is no wish
-		out.pause = min(time.Duration(max(0, seconds))*time.Second, longestWish)
+		out.pause = wish(res.Header.Get("Retry-After"), time.Now())
 	}
 	switch {
 	case errors.Is(err, egress.ErrRedirect):
@@ -86,6 +85,17 @@ func (w *worker) post(p *waihu.Payload, events []waihu.Event, out *result) {
 
 // longestWish bounds a receiver's Retry-After.
 const longestWish = 5 * time.Minute
+
+// wish reads a Retry-After in its two forms, seconds and a date.
+func wish(header string, now time.Time) time.Duration {
+	pause := time.Duration(0)
+	if seconds, err := strconv.Atoi(header); err == nil {
+		pause = time.Duration(min(max(0, seconds), int(longestWish/time.Second))) * time.Second
+	} else if at, err := http.ParseTime(header); err == nil {
+		pause = at.Sub(now)
+	}
+	return min(max(0, pause), longestWish)
+}
 
 func newRequest(ctx context.Context, e *waihu.Endpoint, p *waihu.Payload, events []waihu.Event, now time.Time) (*http.Request, error) {
 	address := e.URL
@@ -228,9 +238,7 @@ func (w *worker) fail(it *item, r result, now time.Time) {
 	it.tries++
 	it.failed, it.err = true, r.err.Error()
 	it.due = now.Add(vary(w.d.o.Again(it.alone)))
-	if len(it.events) == 1 {
-		it.payload = nil // shaped anew: an event may fail for what it said
-	}
+	it.payload = nil // shaped anew: what it told may be erased meanwhile, and an event may fail for what it said
 	w.note(func(p *progress) { p.errorAt, p.err = now, it.err })
 	w.limit = max(1, w.limit/2)
 	w.several = w.several || (w.culprit != nil && w.culprit != it)

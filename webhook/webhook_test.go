@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -457,7 +458,8 @@ func TestRetryAfter(t *testing.T) {
 	}))
 	defer server.Close()
 	w := newWorker(New(Options{Client: client(t), Owner: "me"}), &store.Delivery{Endpoint: waihu.Endpoint{ID: 1, Account: acme, URL: server.URL}})
-	for text, want := range map[string]time.Duration{"7": 7 * time.Second, "": 0, "-4": 0, "soon": 0, "86400": longestWish} {
+	for text, want := range map[string]time.Duration{"7": 7 * time.Second, "": 0, "-4": 0, "soon": 0, "86400": longestWish, "99999999999": longestWish,
+		time.Now().Add(24 * time.Hour).UTC().Format(http.TimeFormat): longestWish, time.Now().Add(-time.Hour).UTC().Format(http.TimeFormat): 0} {
 		wish = text
 		it := &item{lane: newLane(acme, 1, 10), events: []waihu.Event{{Account: acme, N: 1}}}
 		r := result{it: it, began: time.Now()}
@@ -471,5 +473,35 @@ func TestRetryAfter(t *testing.T) {
 		if rest := w.rest.Sub(now); rest != want {
 			t.Errorf("Retry-After %q: the endpoint rests %v", text, rest)
 		}
+	}
+}
+
+// TestShapedAnew: what failed tells what is known when it is sent, also several events in one POST: a number may be erased in between.
+func TestShapedAnew(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var known atomic.Pointer[string]
+	number, erased := "13800000001", "erased"
+	known.Store(&number)
+	bodies := make(chan string, 100)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		body, _ := io.ReadAll(q.Body)
+		bodies <- string(body)
+		if string(body) == number {
+			known.Store(&erased)
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	}))
+	t.Cleanup(server.Close)
+	e := w.endpoint(acme, server.URL)
+	w.happen(acme, 3)
+	w.deliver(func(o *Options) {
+		o.Shapes = map[string]waihu.Shape{"test": func(_ context.Context, _ waihu.Endpoint, events []waihu.Event) (waihu.Payload, int, error) {
+			return waihu.Payload{Body: []byte(*known.Load())}, len(events), nil
+		}}
+	})
+	w.until("all is told", func() bool { st := w.state(e); return st.Lag() == 0 && st.Waiting == 0 })
+	if first, second := <-bodies, <-bodies; first != number || second != erased {
+		t.Errorf("told %q, then %q", first, second)
 	}
 }
