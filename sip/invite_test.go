@@ -117,10 +117,13 @@ func TestRepeatedRefusalIsAcknowledgedAgain(t *testing.T) {
 	eventually(t, "a second ACK", func() bool { return f.count(ack) >= 2 })
 }
 
+// ringFor is a ring timeout that leaves a far end which stands still for a while the time to say that it rings.
+const ringFor = 1500 * time.Millisecond
+
 func TestRingTimeout(t *testing.T) {
 	t.Parallel()
 	e, f := startEndpoint(t, nil), newFarEnd(t)
-	ch := dial(context.Background(), e, Invite{Peer: f.peerOf(nil), RingTimeout: 150 * time.Millisecond})
+	ch := dial(context.Background(), e, Invite{Peer: f.peerOf(nil), RingTimeout: ringFor})
 	inv := f.expect(gosip.INVITE)
 	f.reply(inv, 180, "Ringing", answer{})
 	c := f.expect(gosip.CANCEL)
@@ -160,7 +163,7 @@ func TestCancelWaitsForProvisional(t *testing.T) {
 func TestAnswerCrossesCancel(t *testing.T) {
 	t.Parallel()
 	e, f := startEndpoint(t, nil), newFarEnd(t)
-	ch := dial(context.Background(), e, Invite{Peer: f.peerOf(nil), RingTimeout: 100 * time.Millisecond})
+	ch := dial(context.Background(), e, Invite{Peer: f.peerOf(nil), RingTimeout: ringFor})
 	inv := f.expect(gosip.INVITE)
 	f.reply(inv, 180, "Ringing", answer{})
 	c := f.expect(gosip.CANCEL)
@@ -179,7 +182,7 @@ func TestAnswerCrossesCancel(t *testing.T) {
 func TestLateAnswerAfterGivingUp(t *testing.T) {
 	t.Parallel()
 	e, f := startEndpoint(t, nil), newFarEnd(t)
-	ch := dial(context.Background(), e, Invite{Peer: f.peerOf(nil), RingTimeout: 100 * time.Millisecond})
+	ch := dial(context.Background(), e, Invite{Peer: f.peerOf(nil), RingTimeout: ringFor})
 	inv := f.expect(gosip.INVITE)
 	f.reply(inv, 180, "Ringing", answer{})
 	c := f.expect(gosip.CANCEL)
@@ -212,7 +215,7 @@ func TestSilentTrunk(t *testing.T) {
 		t.Errorf("silent until the ring timeout: %+v", fail)
 	}
 	// Whoever says 100 works.
-	ch = dial(context.Background(), e, Invite{Peer: f.peerOf(nil), RingTimeout: 100 * time.Millisecond})
+	ch = dial(context.Background(), e, Invite{Peer: f.peerOf(nil), RingTimeout: ringFor})
 	inv = f.expect(gosip.INVITE)
 	f.reply(inv, 100, "Trying", answer{})
 	f.reply(f.expect(gosip.CANCEL), 200, "OK", answer{})

@@ -111,29 +111,30 @@ func refreshed(t *testing.T, f *farEnd, method gosip.RequestMethod, seq uint32) 
 func TestWeRefreshByUpdate(t *testing.T) {
 	t.Parallel()
 	e, f := startEndpoint(t, nil), newFarEnd(t)
-	d, inv := up(t, e, f, Invite{Peer: f.peerOf(withTimer)}, answer{headers: []string{"Session-Expires: 2;refresher=uac", "Require: timer", "Allow: INVITE, ACK, UPDATE, BYE"}})
-	seq, last := inv.CSeq().SeqNo, time.Now()
+	last := time.Now() // before the interval begins: a machine that stands still makes it longer, never shorter
+	d, inv := up(t, e, f, Invite{Peer: f.peerOf(withTimer)}, answer{headers: []string{"Session-Expires: 4;refresher=uac", "Require: timer", "Allow: INVITE, ACK, UPDATE, BYE"}})
+	seq := inv.CSeq().SeqNo
 	for range 2 {
 		u := refreshed(t, f, gosip.UPDATE, seq)
-		if after := time.Since(last); after < 800*time.Millisecond || after > 1900*time.Millisecond {
-			t.Errorf("refreshed %v after the last time, want half of 2 s", after)
+		if after := time.Since(last); after < 1900*time.Millisecond || after > 3900*time.Millisecond {
+			t.Errorf("refreshed %v after the last time, want half of 4 s", after)
 		}
 		last = time.Now()
 		if len(u.Body()) != 0 {
 			t.Error("an UPDATE that only refreshes carries a body")
 		}
 		seq = u.CSeq().SeqNo
-		f.reply(u, 200, "OK", answer{headers: []string{"Session-Expires: 2;refresher=uac"}})
+		f.reply(u, 200, "OK", answer{headers: []string{"Session-Expires: 4;refresher=uac"}})
 	}
 	bye(t, f, d)
-	f.none("UPDATE after the end", 1200*time.Millisecond, isMethod(gosip.UPDATE))
+	f.none("UPDATE after the end", 2200*time.Millisecond, isMethod(gosip.UPDATE))
 }
 
 func TestWeRefreshByReinvite(t *testing.T) {
 	t.Parallel()
 	e, f := startEndpoint(t, nil), newFarEnd(t)
 	session := &fakeSession{}
-	d, inv := up(t, e, f, Invite{Peer: f.peerOf(withTimer), Session: session}, answer{headers: []string{"Session-Expires: 2"}})
+	d, inv := up(t, e, f, Invite{Peer: f.peerOf(withTimer), Session: session}, answer{headers: []string{"Session-Expires: 4"}})
 	re := refreshed(t, f, gosip.INVITE, inv.CSeq().SeqNo)
 	if string(re.Body()) != ourSDP {
 		t.Errorf("the refresh changed our description: %q", re.Body())
@@ -159,7 +160,7 @@ func TestWeRefreshByReinvite(t *testing.T) {
 func TestTheyShouldRefreshAndDoNot(t *testing.T) {
 	t.Parallel()
 	e, f := startEndpoint(t, nil), newFarEnd(t)
-	d, inv := up(t, e, f, Invite{Peer: f.peerOf(withTimer)}, answer{headers: []string{"Session-Expires: 1;refresher=uas"}})
+	d, inv := up(t, e, f, Invite{Peer: f.peerOf(withTimer)}, answer{headers: []string{"Session-Expires: 3;refresher=uas"}})
 	// One refresh of theirs moves the end.
 	u := f.dialogRequest(gosip.UPDATE, inv, "far", 3, []string{"Supported: timer", "Session-Expires: 90;refresher=uac"}, "")
 	f.send(u)
@@ -167,7 +168,7 @@ func TestTheyShouldRefreshAndDoNot(t *testing.T) {
 	if se, _ := sessionExpiresOf(ok); se.refresher != "uac" || !hasToken(ok, "require", "", "timer") {
 		t.Errorf("%s", ok.String())
 	}
-	f.none("BYE", 1200*time.Millisecond, isMethod(gosip.BYE))
+	f.none("BYE", 3200*time.Millisecond, isMethod(gosip.BYE))
 	f.send(f.dialogRequest(gosip.UPDATE, inv, "far", 4, []string{"Supported: timer", "Session-Expires: 20"}, ""))
 	if res := f.expectStatus(gosip.UPDATE, 422); headerValue(res, "min-se") != "90" {
 		t.Errorf("%s", res.String())
