@@ -79,6 +79,7 @@ func (o *orphanOwner) response(res *gosip.Response, tx *clientTx) {
 		fresh := g.localSeq < seqAhead
 		if fresh {
 			g.localSeq += seqAhead
+			o.e.journal.add(o.entryLocked(g)) // once it is acknowledged nobody repeats the 200: a next process must know of it
 		}
 		o.mu.Unlock()
 		g.ack(seq)

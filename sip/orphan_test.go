@@ -198,9 +198,15 @@ func TestOrphanAnsweredMeanwhile(t *testing.T) {
 	if toTag(b) != "far" {
 		t.Errorf("BYE %s", b.String())
 	}
+	if _, ok := e.journal.get(call); !ok {
+		t.Error("killed here, the next process would know of nothing to end")
+	}
 	f.reply(b, 200, "OK", answer{})
 	if err := wait(t, "the orphan's end", done); err != nil {
 		t.Fatal(err)
+	}
+	if _, ok := e.journal.get(call); ok {
+		t.Error("the entry is still in the journal")
 	}
 }
 
