@@ -35,7 +35,9 @@ func TestReviews(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	over := make(chan error, 1)
 	go func() { over <- queue.New(o).Run(ctx) }()
-	for end := time.Now().Add(30 * time.Second); ; {
+	look := time.NewTicker(5 * time.Millisecond)
+	defer look.Stop()
+	for end := time.Now().Add(2 * time.Minute); ; <-look.C {
 		if _, err := a.TaskSummary(t.Context(), "main", a.task); err == nil {
 			break
 		}

@@ -128,7 +128,7 @@ func manyShape(ctx context.Context, e waihu.Endpoint, events []waihu.Event) (wai
 }
 
 // hangs is how long a receiver that hangs does so; the child gives up after half of it.
-const hangs = time.Second
+const hangs = 4 * time.Second
 
 // mode is a way to fail.
 type mode string
@@ -161,7 +161,7 @@ func (r *target) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	switch m {
 	case "slow": // it takes what it is given, late
 		select {
-		case <-time.After(hangs / 10):
+		case <-time.After(100 * time.Millisecond):
 		case <-q.Context().Done():
 			return
 		}
@@ -170,7 +170,7 @@ func (r *target) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 		case <-time.After(hangs):
 		case <-q.Context().Done():
 		}
-		return
+		panic(http.ErrAbortHandler) // to a child that stood still, and has not given up yet, a plain end would be a 200
 	case "500", "400":
 		status, _ := strconv.Atoi(string(m)) // digits
 		w.WriteHeader(status)
@@ -422,18 +422,28 @@ func (w *killWorld) plain(name string, m func() mode) {
 	r.url = server.URL + "/hook"
 }
 
-// refusing has a port of an address of its own on which nobody listens until it is healed.
+// refusing has a port of its own on which nobody listens until it is healed. The socket has the port from the beginning: nobody takes it meanwhile.
 func (w *killWorld) refusing(m func() mode) {
 	r := w.target("refused", m)
-	l, err := net.Listen("tcp", "127.77.0.1:0") // our own address: nobody takes its port meanwhile
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
 		w.Fatal(err)
 	}
-	addr := l.Addr().String()
-	l.Close()
-	r.url = "http://" + addr + "/hook"
+	socket := os.NewFile(uintptr(fd), "refusing")
+	w.Cleanup(func() { socket.Close() })
+	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		w.Fatal(err)
+	}
+	addr, err := syscall.Getsockname(fd)
+	if err != nil {
+		w.Fatal(err)
+	}
+	r.url = fmt.Sprintf("http://127.0.0.1:%d/hook", addr.(*syscall.SockaddrInet4).Port)
 	r.reopen = func() error {
-		l, err := net.Listen("tcp", addr)
+		if err := syscall.Listen(fd, syscall.SOMAXCONN); err != nil {
+			return err
+		}
+		l, err := net.FileListener(socket)
 		if err != nil {
 			return err
 		}

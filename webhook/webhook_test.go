@@ -154,8 +154,8 @@ func TestPoison(t *testing.T) {
 	w.deliver(func(o *Options) { o.Tries = 6 })
 	// numbers.added of one task stay behind one another: those of the child get through meanwhile
 	w.happen(acme, 6)
-	for i := 0; w.state(e).Failed == 0; i++ {
-		if i > 2000 {
+	for end := time.Now().Add(patience); w.state(e).Failed == 0; {
+		if time.Now().After(end) {
 			t.Fatalf("the event is not given up: %+v", w.state(e))
 		}
 		w.happen(child, 1)
@@ -246,7 +246,7 @@ func TestHangingEndpoints(t *testing.T) {
 	w.endpoint(other, good.URL)
 	w.deliver(func(o *Options) {
 		o.Extra = 4
-		o.Client = client(t, func(e *egress.Options) { e.Timeout = time.Minute })
+		o.Client = client(t, func(e *egress.Options) { e.Timeout = 10 * patience })
 	})
 	w.happen(acme, 3)
 	for range many {
@@ -403,8 +403,8 @@ func TestSteppedOverSurvives(t *testing.T) {
 	e := w.endpoint(acme, r.URL)
 	stop := w.deliver()
 	w.happen(acme, 3)
-	for i := 0; w.state(e).Waiting == 0; i++ {
-		if i > 5000 {
+	for end := time.Now().Add(patience); w.state(e).Waiting == 0; {
+		if time.Now().After(end) {
 			t.Fatalf("nothing was stepped over: %+v", w.state(e))
 		}
 		w.happen(child, 1)

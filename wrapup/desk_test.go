@@ -32,7 +32,7 @@ type desk struct {
 
 const deskKey = "0123456789abcdef0123456789abcdef"
 
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 func newDesk(t *testing.T, spec waihu.AgentSpec, edit func(*waihu.Task)) *desk {
 	t.Helper()

@@ -127,7 +127,7 @@ func victim(t *testing.T, env string) {
 	}
 	defer st.Close()
 	d := &desk{T: t, Store: st, models: someModels, answer: victimAnswer}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	go func() {
 		defer cancel() // all is done
