@@ -2,9 +2,9 @@ package main
 
 import (
 	"context"
-	"net"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -39,7 +39,7 @@ func TestIntegration(t *testing.T) {
 	hook := unusedTCP(t)
 	s := startServe(t, t.TempDir(), "--apply", writeFile(t, strings.Replace(integrationResources, "HOOK", hook, 1)), "--callback-allow", "127.0.0.1/32",
 		"--rtp", "7000-7799") // 300 calls in half a minute: ports rest after use, and there are more calls than one test range has
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), slow*time.Minute)
 	defer cancel()
 	said, err := exec.CommandContext(ctx, program, "-base", s.base, "-token", "integration-token", "-user", "5832d184-dd53-42a0-8ace-0bf8d660f4cc",
 		"-numbers", "300", "-endings", "02,13,10,01,09,13", "-listen", hook).CombinedOutput()
@@ -55,13 +55,8 @@ func TestIntegration(t *testing.T) {
 	s.stop(t)
 }
 
-// unusedTCP is an address that nobody listens on.
+// unusedTCP is an address that nobody listens on, and that the kernel gives nobody meanwhile.
 func unusedTCP(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
+	return "127.0.0.1:" + strconv.Itoa(sipPort(t))
 }

@@ -47,7 +47,7 @@ func TestKeyue(t *testing.T) {
 	if err != nil || len(data) != 25 || data["agentId"] != keyueAgent {
 		t.Errorf("the page's sample: %v: %v", err, data)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), slow*2*time.Minute)
 	defer cancel()
 	said, err := exec.CommandContext(ctx, program, "-base", s.base, "-token", sample.header["token"], "-uid", sample.header["uid"], "-username", sample.header["username"],
 		"-agent", keyueAgent, "-copies", "50").CombinedOutput()
@@ -233,7 +233,7 @@ func testKeyueCopies(t *testing.T, dsn string) {
 	}
 
 	// The clients: each asks until it is answered. One that a death left without an answer may have made a task all the same.
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), slow*2*time.Minute)
 	defer cancel()
 	sample, base := keyuePage(t), "http://"+l.HTTP
 	var answered sync.Map

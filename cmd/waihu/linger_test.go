@@ -29,7 +29,7 @@ func TestHugeBodyIsAnswered(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if err := c.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(slow * 30 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	r := bufio.NewReader(c)

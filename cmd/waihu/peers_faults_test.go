@@ -37,7 +37,7 @@ func TestFaultsWait(t *testing.T) {
 			}
 			tick := time.NewTicker(20 * time.Millisecond)
 			defer tick.Stop()
-			for deadline := time.Now().Add(20 * time.Second); ; <-tick.C {
+			for deadline := time.Now().Add(slow * 30 * time.Second); ; <-tick.C {
 				counts, err := w.server.store.Counts(ctx, testAccount, waihu.TaskID(task))
 				if err != nil {
 					t.Fatal(err)

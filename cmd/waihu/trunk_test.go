@@ -128,7 +128,7 @@ func TestTrunkCheck(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.id, func(t *testing.T) {
 			t.Parallel()
-			ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), slow*time.Minute)
 			defer cancel()
 			var said []string
 			err := w.server.checkTrunk(ctx, url.Values{"line": {c.id}, "call": {c.call}}, nil, func(m message) { said = append(said, m.Say) })
@@ -162,7 +162,7 @@ func TestTrunkCheckLeavesTheRegistration(t *testing.T) {
 					t.Error("a registration was taken back")
 				}
 				return copied.FindString(req[strings.Index(req, "Call-ID"):])
-			case <-time.After(20 * time.Second):
+			case <-time.After(slow * 30 * time.Second):
 				t.Fatal("no REGISTER came")
 			}
 		}

@@ -25,7 +25,7 @@ const reviewResources = `
 accounts: [{id: acme, name: Acme}]
 lines: [{id: l1, name: l1, concurrency: 10, trunk: {uri: "sim:"}}]
 calling_hours: [{id: 1, name: always, weekly: {all: ["00:00-24:00"]}}]
-models: [{id: far, url: URL, key: env:MODEL_KEY, model: qwen-test, timeout: 1, retries: 0}]
+models: [{id: far, url: URL, key: env:MODEL_KEY, model: qwen-test, timeout: 60, retries: 0}]
 quality_checks:
   - id: 1
     name: 意向
@@ -88,7 +88,11 @@ func TestReviewedByModel(t *testing.T) {
 			if x.script == nil {
 				server.Close()
 			}
-			st, ids := answeredCalls(t, strings.Replace(reviewResources, "URL", server.URL+"/v1", 1), 1)
+			raw := strings.Replace(reviewResources, "URL", server.URL+"/v1", 1)
+			if name == "slow" {
+				raw = strings.Replace(raw, "timeout: 60", "timeout: 1", 1)
+			}
+			st, ids := answeredCalls(t, raw, 1)
 			var logged script
 			runJobs := startReviews(t, st, slog.New(slog.NewTextHandler(&logged, nil)))
 			var v waihu.Review
@@ -225,7 +229,7 @@ func startReviews(t *testing.T, st *store.Store, log *slog.Logger) (stop func())
 func TestRegradeCommand(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	raw := strings.Replace(reviewResources, "models: [{id: far, url: URL, key: env:MODEL_KEY, model: qwen-test, timeout: 1, retries: 0}]\n", "", 1)
+	raw := strings.Replace(reviewResources, "models: [{id: far, url: URL, key: env:MODEL_KEY, model: qwen-test, timeout: 60, retries: 0}]\n", "", 1)
 	st, ids := answeredCalls(t, raw, 3)
 	stop := startReviews(t, st, slog.New(slog.DiscardHandler))
 	reviewed := func(grade string) func() bool {
