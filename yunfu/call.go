@@ -14,6 +14,7 @@ type callRow struct {
 	ID         string            `json:"id"`
 	CallID     string            `json:"callid"`
 	TaskID     waihu.TaskID      `json:"task_id"`
+	CustomerID string            `json:"customer_id"` // of the pool
 	Callee     waihu.PhoneNumber `json:"callee"`
 	Caller     waihu.PhoneNumber `json:"caller"`
 	Calldate   string            `json:"calldate"`
@@ -195,6 +196,9 @@ func (s *server) callList(c *request) (*answer, error) {
 		}
 		data = append(data, row)
 	}
+	if err := c.nameCustomers(data); err != nil {
+		return nil, err
+	}
 	return &answer{message: "查看通话记录列表成功", data: data, meta: p.meta(total)}, nil
 }
 
@@ -323,5 +327,9 @@ func (s *server) callDetail(c *request) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &answer{message: "查看通话记录详情成功", data: callDetail{row, c.turnRows(&k)}}, nil
+	rows := []callRow{row}
+	if err := c.nameCustomers(rows); err != nil {
+		return nil, err
+	}
+	return &answer{message: "查看通话记录详情成功", data: callDetail{rows[0], c.turnRows(&k)}}, nil
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -36,6 +37,13 @@ func TestCallsAndRecordings(t *testing.T) {
 		t.Fatalf("list answers %s", r.raw)
 	}
 	row := r.at(2)
+	customer := w.ok("GET", old1+"/get_customer?phone=13800000001", nil).at(0, "id")
+	if detail := w.ok("GET", base+"/detail/"+id, nil); customer == "" || r.at(2, "customer_id") != customer || detail.at("customer_id") != customer {
+		t.Errorf("customer %v: %s", customer, r.raw)
+	}
+	if all := strings.Join(w.pushes(mainUser, 0, 100), ""); !strings.Contains(all, `"customer_id":"`+customer.(string)+`"`) {
+		t.Errorf("customer %v: %s", customer, all)
+	}
 	if want := tree(t, object{"callid": id, "id": id, "calldate": "2025-06-02 10:00:00", "answerdate": "2025-06-02 10:00:05", "bill": 30, "duration": 35, "status": 1,
 		"intention_results": 2, "level": object{"level_id": "2", "level_name": "B级(可能有意向)"}, "rounds": 1, "score": 0, "hangup_party": "callee", "extra": "e1",
 		"name": "张三", "company": "公司", "tags": []any{object{"tag_id": "完好", "name": "完好"}}, "tag_groups": []any{}, "send_wechat_data": []any{}, "operator_name": "移动",

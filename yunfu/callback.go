@@ -48,7 +48,7 @@ func (s *server) telling(ctx context.Context, account waihu.AccountID) (*request
 }
 
 func (c *request) callback(events []waihu.Event, reviews bool) (body []byte, n int, err error) {
-	push := callPush{Data: []pushRow{}}
+	push := callPush{Data: []callRow{}}
 	var ids []waihu.CallID
 	for i := range events[:min(len(events), maxCallbackEvents)] {
 		if endsCall(&events[i], reviews) {
@@ -101,17 +101,11 @@ func endsCall(e *waihu.Event, reviews bool) bool {
 // callPush is the body of calls.
 type callPush struct {
 	Count int       `json:"count"`
-	Data  []pushRow `json:"data"`
-}
-
-// pushRow is a call as the documented callback has it, with the further columns of call lists behind.
-type pushRow struct {
-	callRow
-	CustomerID string `json:"customer_id"`
+	Data  []callRow `json:"data"`
 }
 
 // pushRow is nil when the call is gone with its task.
-func (c *request) pushRow(e *waihu.Event, look *callLook) (*pushRow, error) {
+func (c *request) pushRow(e *waihu.Event, look *callLook) (*callRow, error) {
 	task := look.tasks[e.Task]
 	if task == nil {
 		t, err := c.s.Store.Task(c.ctx, e.Account, e.Task)
@@ -142,7 +136,7 @@ func (c *request) pushRow(e *waihu.Event, look *callLook) (*pushRow, error) {
 			return nil, err
 		}
 	}
-	return &pushRow{callRow: row}, nil
+	return &row, nil
 }
 
 // pushed ends a push of calls with what is looked up for all of them at once.
@@ -151,23 +145,34 @@ func (c *request) pushed(push callPush, n int) ([]byte, int, error) {
 		return nil, n, nil
 	}
 	push.Count = len(push.Data)
-	phones := make([]string, len(push.Data))
-	for i := range push.Data {
-		phones[i] = push.Data[i].NumberData.Number
+	if err := c.nameCustomers(push.Data); err != nil {
+		return nil, 0, err
+	}
+	raw, err := json.Marshal(push)
+	return raw, n, err
+}
+
+// nameCustomers gives each call the id that its number has in the customer pool; "" when it is not there.
+func (c *request) nameCustomers(rows []callRow) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	phones := make([]string, len(rows))
+	for i := range rows {
+		phones[i] = rows[i].NumberData.Number
 	}
 	list, _, err := c.s.Store.Customers(c.ctx, c.acts.ID, store.CustomerFilter{Phones: phones, PerPage: len(phones)})
 	if err != nil {
-		return nil, 0, err
+		return err
 	}
 	ids := map[string]string{}
 	for _, k := range list {
 		ids[k.Phone] = itoa(int(k.ID))
 	}
-	for i := range push.Data {
-		push.Data[i].CustomerID = ids[phones[i]]
+	for i := range rows {
+		rows[i].CustomerID = ids[phones[i]]
 	}
-	raw, err := json.Marshal(push)
-	return raw, n, err
+	return nil
 }
 
 // The types and modes of callbacks.
