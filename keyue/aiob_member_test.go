@@ -322,6 +322,44 @@ func TestAIOBRealtime(t *testing.T) {
 	a.refused(a.as(a.token, "POST", "/api/v3/console/realtime/mobile/del", fields{"batchMarking": "x"}), 400, "批次")
 }
 
+// TestAIOBOtherDoor: what another door keeps with a task, or changes of it, is not lost by an update here, and is seen here.
+func TestAIOBOtherDoor(t *testing.T) {
+	t.Parallel()
+	a := newAIOB(t)
+	week := [][][]string{{{"09:00", "10:00"}, {"11:00", "12:00"}}, {{"09:00", "10:00"}}, {}, {}, {}, {}, {{"10:00", "24:00"}}}
+	list := []string{a.create(fields{"forbidDialDate": []int{99, 0}, "callerNums": []string{"02160001001", "02160001000"}, "retryTimes": 2, "retryInterval": 3, "dialEndDate": "2025-09-01"})}
+	for i, more := range []fields{{"dialTimeType": 1, "dialWeeklyInfo": week}, {"robotId": "123,102", "taskRobotCallStrategy": 0, "dialTimeType": 0}} {
+		body := campaign(fields{"taskName": fmt.Sprint("v4 ", i)})
+		for k, v := range more {
+			body[k] = v
+		}
+		list = append(list, a.post(aiob4+"/create", body).text("taskId"))
+	}
+	for _, id := range list {
+		k := a.row(id)
+		a.must(a.SetTaskDoor(t.Context(), mainAccount, k.ID, "voicefox", []byte(`{"numberFileMeta":{"号码":3}}`)))
+		path := aiob4
+		if id == list[0] {
+			path = aiob3
+		}
+		a.post(path+"/update", fields{"taskId": id, "retryTimes": 1})
+		k = a.row(id)
+		if string(k.Doors["voicefox"]) == "" || k.Redial.Max != 1 {
+			t.Errorf("task %s keeps %s, redials %d", id, k.Doors, k.Redial.Max)
+		}
+	}
+	k := a.row(list[0])
+	k.Agent, k.Weekly, k.Callers, k.Concurrency = "102", waihu.Weekly{1: {{From: 480, To: 600}}}, nil, 3
+	a.must(a.UpdateTask(t.Context(), &k))
+	r := a.post(aiob3+"/gettask", fields{"taskId": list[0]})
+	for key, want := range map[string]any{"robotId": "102", "dialStartTime": "08:00", "dialEndTime": "10:00", "taskCapacity": json.Number("3"), "retryTimes": json.Number("1")} {
+		if got := r.at(key); got != want {
+			t.Errorf("%s is %v, want %v", key, got, want)
+		}
+	}
+	a.refused(a.as(a.token, "POST", aiob3+"/update", fields{"taskId": list[0], "retryTimes": 2}), 400, "已被其他接口修改")
+}
+
 // TestAIOBSamePerson: the same number in another form is not imported, and not dialled, twice.
 func TestAIOBSamePerson(t *testing.T) {
 	t.Parallel()

@@ -106,8 +106,8 @@ func (s *server) aiobUpdate(c *aiobRequest, v4 bool) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(k.Robots) == 0 {
-		return nil, aiobRefuse("该任务不是通过本接口创建的,不能修改")
+	if k.foreign(&t) {
+		return nil, aiobRefuse("该任务不是通过本接口创建的,或已被其他接口修改,不能修改")
 	}
 	state, err := c.stateOf(&t, &k)
 	switch {
@@ -231,7 +231,9 @@ func (s *server) aiobGet(c *aiobRequest) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.shown(&t, &k)
+	if err := c.shown(&t, &k); err != nil {
+		return nil, err
+	}
 	robot := k.RobotID
 	if robot == "" {
 		robot = wire
@@ -253,13 +255,25 @@ func (s *server) aiobGet(c *aiobRequest) (any, error) {
 	}, nil
 }
 
-// shown fills in from its row what a task of another door does not keep.
-func (c *aiobRequest) shown(t *waihu.Task, k *aiobKept) {
-	if len(k.Robots) > 0 {
-		return
+// shown fills in from its row what a task of another door does not keep, or what another door has changed since.
+func (c *aiobRequest) shown(t *waihu.Task, k *aiobKept) error {
+	if !k.foreign(t) {
+		return nil
 	}
 	loc := t.Location()
+	*k = aiobKept{BlackListStrategy: k.BlackListStrategy, CallBackURL: k.CallBackURL, IsOpenEmptyNum: k.IsOpenEmptyNum, IsOpenPhoneDown: k.IsOpenPhoneDown, LastCallerNums: k.LastCallerNums}
 	k.DialStartDate = dayText(t.Start, loc)
+	if len(t.Callers) > 0 {
+		all, err := c.s.Store.Callers(c.ctx, c.account.ID, "")
+		if err != nil {
+			return err
+		}
+		for _, n := range all {
+			if slices.Contains(t.Callers, n.ID) {
+				k.CallerNums = append(k.CallerNums, string(n.Number))
+			}
+		}
+	}
 	if !t.Stop.IsZero() {
 		k.DialEndDate = dayText(t.Stop.Add(-1), loc)
 	}
@@ -279,6 +293,7 @@ func (c *aiobRequest) shown(t *waihu.Task, k *aiobKept) {
 	if t.EndAction == waihu.EndPause {
 		k.CallFinishTaskEnd = 1
 	}
+	return nil
 }
 
 // Bounds of a page.

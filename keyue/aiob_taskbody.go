@@ -1,8 +1,11 @@
 package keyue
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strconv"
@@ -44,6 +47,7 @@ type aiobKept struct {
 	FinishedRun           int           `json:"finishedRun,omitempty"`
 	FinishStopped         bool          `json:"finishStopped,omitempty"` // its last run was closed by that
 	Robots                []string      `json:"robots,omitempty"`        // our ids, in order
+	Row                   string        `json:"row,omitempty"`           // the task's row as its client's configuration left it
 	weekly                *waihu.Weekly // of this request, else the task's stays
 }
 
@@ -130,9 +134,34 @@ func (c *aiobRequest) readTask(t *waihu.Task, k *aiobKept, v4, update bool) erro
 	if err := b.bans(); err != nil {
 		return err
 	}
-	k.V4 = v4
-	t.Doors = map[string][]byte{doorAIOB: k.encode()}
+	k.V4, k.Row = v4, rowOf(t)
+	doors := maps.Clone(t.Doors) // what other doors keep stays
+	if doors == nil {
+		doors = map[string][]byte{}
+	}
+	t.Doors, doors[doorAIOB] = doors, k.encode()
 	return c.done()
+}
+
+// rowOf is what a task's configuration makes of its row, as a digest: who talks, when, from where, how often.
+func rowOf(t *waihu.Task) string {
+	at := func(x time.Time) int64 { return unixMS(x) }
+	var week, closed []int64
+	for day, spans := range t.Weekly {
+		for _, s := range spans {
+			week = append(week, int64(day), int64(s.From), int64(s.To))
+		}
+	}
+	for _, p := range t.Holidays {
+		closed = append(closed, at(p.From), at(p.To))
+	}
+	sum := sha256.Sum256(fmt.Append(nil, t.Agents(), at(t.Start), at(t.Stop), week, closed, t.Concurrency, t.Callers, len(t.Lines), t.Redial.Max, int64(t.Redial.Interval), t.Redial.On, t.EndAction))
+	return hex.EncodeToString(sum[:8])
+}
+
+// foreign says that the task is another door's: made there, or changed there since. Then its row tells what it is.
+func (k *aiobKept) foreign(t *waihu.Task) bool {
+	return len(k.Robots) == 0 || k.Row != "" && k.Row != rowOf(t)
 }
 
 func (b *aiobTaskBody) dates() {

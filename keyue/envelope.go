@@ -100,7 +100,7 @@ func explain(err error) *refusal {
 	case waihu.EUnauthorized:
 		return unknown("token、uid、username 不匹配,或 token 已过期")
 	case waihu.EForbidden:
-		return refused(denied, "没有权限：%s", message)
+		return refused(denied, "没有权限：该机器人属于主账户,只能由主账户修改") // the only thing that is forbidden here
 	case waihu.ENotFound:
 		return refused(notExist, "数据不存在")
 	case waihu.EConflict:
