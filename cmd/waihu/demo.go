@@ -357,12 +357,21 @@ func (d *demo) transcript(ctx context.Context, id waihu.CallID) error {
 	}
 	fmt.Fprintf(d.out, "\none call (%s, %s, grade %s, heard by %s):\n", c.Phone.Masked(), c.Outcome.Talk().Round(time.Second), c.Outcome.Grade, c.Outcome.Recognizer)
 	for _, t := range c.Outcome.Transcript {
-		text := t.Text
-		if text == "" {
-			text = "(speech, no words)"
-		}
-		fmt.Fprintf(d.out, "  %5.1fs %-6s %s\n", float64(t.FromMS)/1000, t.Who, text)
+		fmt.Fprintf(d.out, "  %5.1fs %-6s %s\n", float64(t.FromMS)/1000, t.Who, turnText(t))
 	}
 	fmt.Fprintf(d.out, "  recording: %s\n", filepath.Join(d.data, "recordings", c.Outcome.Recording))
 	return nil
+}
+
+// turnText is what a turn says to a reader, also one without words.
+func turnText(t waihu.Turn) string {
+	switch {
+	case t.Text != "":
+		return t.Text
+	case t.Digit != "":
+		return "(pressed " + t.Digit + ")"
+	case strings.HasPrefix(t.Why, "silence"):
+		return "(silence)"
+	}
+	return "(speech, no words)"
 }

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"waihu"
 )
 
 // signalWhen sends one signal as soon as the command has said something.
@@ -92,5 +94,20 @@ func TestDemoInterrupted(t *testing.T) {
 			}
 			st.Close()
 		})
+	}
+}
+
+// The transcript tells a key from a voice whose words nobody wrote down.
+func TestTurnText(t *testing.T) {
+	t.Parallel()
+	for want, turn := range map[string]waihu.Turn{
+		"完好":                 {Who: "callee", Text: "完好", Why: "branch"},
+		"(pressed 12)":       {Who: "callee", Digit: "12", Why: "dtmf 12"},
+		"(silence)":          {Who: "callee", Why: "silence 1 of 2"},
+		"(speech, no words)": {Who: "callee", Why: "speech"},
+	} {
+		if got := turnText(turn); got != want {
+			t.Errorf("%+v reads %q, want %q", turn, got, want)
+		}
 	}
 }
