@@ -315,7 +315,36 @@ func phonesOf(n *waihu.Number) []waihu.PhoneNumber {
 	return []waihu.PhoneNumber{n.Phone}
 }
 
-// aiobCalls3 is every call of a group, the first first.
+// aiobCallText is a call as the oldest of these pages has it: there two of its times are texts.
+type aiobCallText struct {
+	*aiobCall
+	StartTime    string `json:"startTime"`
+	TalkingStart string `json:"talkingStartTime"`
+}
+
+// aiobCalls1 is every call of a group as member/detail has it, the first first.
+func (s *server) aiobCalls1(c *aiobRequest) (any, error) {
+	t, k, n, err := c.member()
+	if err != nil {
+		return nil, err
+	}
+	rows, err := c.sessions(&t, &k, &n)
+	list := make([]aiobCallText, len(rows))
+	for i, row := range rows {
+		list[i] = aiobCallText{row, c.text(row.StartTime), c.text(row.TalkingStart)}
+	}
+	return list, err
+}
+
+// text is a time in unix milliseconds as the family writes texts, "" for none.
+func (c *aiobRequest) text(ms int64) string {
+	if ms == 0 {
+		return ""
+	}
+	return stampAIOB(time.UnixMilli(ms), c.loc)
+}
+
+// aiobCalls3 is every call of a group as detail2 has it, the first first.
 func (s *server) aiobCalls3(c *aiobRequest) (any, error) {
 	t, k, n, err := c.member()
 	if err != nil {

@@ -27,7 +27,7 @@ func (s *server) aiobRoutes() []route {
 		{post, v3 + "/mobile/deleteWithoutCheck", s.aiob(s.aiobRemove)},
 		{post, v3 + "/task/detail", s.aiob(s.aiobGroups3)},
 		{post, v4 + "/task/detail", s.aiob(s.aiobGroups4)},
-		{getOrPost, v3 + "/member/detail", s.aiob(s.aiobCalls3)},
+		{getOrPost, v3 + "/member/detail", s.aiob(s.aiobCalls1)},
 		{getOrPost, v3 + "/member/detail2", s.aiob(s.aiobCalls3)}, // the copies disagree about the method
 		{getOrPost, v4 + "/member/detail", s.aiob(s.aiobCalls4)},
 		{getOrPost, v4 + "/member/detail2", s.aiob(s.aiobCalls4)},

@@ -392,7 +392,16 @@ func TestAIOBRecord(t *testing.T) {
 	member := a.bring(id, "13800000001")[0]
 	a.run(id, 2)
 	a.dial(a.row(id).ID, talked(), waihu.NumberDone)
-	uuid := a.post(aiob3+"/member/detail", fields{"taskMemberId": member}).text(0, "contactUUID")
+	oldest := a.post(aiob3+"/member/detail", fields{"taskMemberId": member}) // on this page alone these two times are texts
+	for _, key := range []string{"startTime", "talkingStartTime"} {
+		if _, err := time.ParseInLocation(time.DateTime, oldest.text(0, key), time.UTC); err != nil {
+			t.Errorf("%s: %v", key, err)
+		}
+	}
+	if _, number := a.post(aiob3+"/member/detail2", fields{"taskMemberId": member}).at(0, "startTime").(json.Number); !number {
+		t.Error("detail2 has a startTime that is no number")
+	}
+	uuid := oldest.text(0, "contactUUID")
 	r := a.as(a.token, "GET", "/api/v1/record?operation=3&contactUuid="+uuid, nil)
 	a.fine(r)
 	fetch := func(address string) *httptest.ResponseRecorder {
