@@ -42,7 +42,7 @@ func startBaresip(t *testing.T, told tell, account string) *softphone {
 	t.Helper()
 	requirePeer(t, "baresip")
 	p := &softphone{t: told, dir: t.TempDir(), port: freePort(t)}
-	ctrl := freeTCP(t)
+	ctrl := freePort(t)
 	rtp := 30000 + freePort(t)%1000*2
 	write := func(name, text string) {
 		t.Helper()
@@ -339,15 +339,4 @@ func TestBaresipTakesOurKeys(t *testing.T) {
 	if n := strings.Count(strings.Join(p.seen, " "), "CALL_DTMF_START"); n != 3 {
 		t.Errorf("%d keys arrived, 3 were pressed: %q", n, p.seen)
 	}
-}
-
-// freeTCP is a port that no TCP listener holds: one that is free for UDP may be taken there.
-func freeTCP(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }

@@ -42,6 +42,9 @@ func recvStatus(status int) string {
 }
 func pause(ms int) string { return fmt.Sprintf(`<pause milliseconds="%d"/>`+"\n", ms) }
 
+// repeatAfter is sipp's T1 in ms. Loopback loses nothing; on a slow machine what is repeated brings messages that no scenario awaits.
+const repeatAfter = 5000
+
 // message is what sipp sends; retrans 0 leaves repeating to the scenario.
 func message(retrans int, lines []string, body string) string {
 	head := "<send>"
@@ -62,8 +65,7 @@ func provisional(status, tag, body string, extra ...string) string {
 }
 
 func final(status, tag, body string, extra ...string) string {
-	// Loopback loses nothing; on a slow machine an answer repeated after T1 would bring an ACK that no scenario awaits.
-	return message(2000, answerLines(status, tag, "[last_CSeq:]", extra), body)
+	return message(repeatAfter, answerLines(status, tag, "[last_CSeq:]", extra), body)
 }
 
 func answerLines(status, tag, cseq string, extra []string) []string {
@@ -83,7 +85,7 @@ func ok(extra ...string) string {
 
 // request is one of sipp's own within the dialog of tag.
 func request(method string, cseq int, tag, body string, extra ...string) string {
-	return message(500, append([]string{method + " sip:[$peer] SIP/2.0", "Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]",
+	return message(repeatAfter, append([]string{method + " sip:[$peer] SIP/2.0", "Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]",
 		"From: <sip:callee@[local_ip]:[local_port]>;tag=" + tag, "To[$from]", "[last_Call-ID:]", fmt.Sprintf("CSeq: %d %s", cseq, method), "Max-Forwards: 70",
 		"Contact: <sip:[local_ip]:[local_port];transport=[transport]>"}, extra...), body)
 }
@@ -128,6 +130,50 @@ type far struct {
 
 func startSipp(t *testing.T, calls int, scenario string, args ...string) *far {
 	t.Helper()
+	for try := 0; ; try++ { // somebody else may take one of its ports before it does
+		f := launchSipp(t, calls, scenario, args...)
+		err := f.listens(t, slices.Contains(args, "t1"))
+		if err == nil {
+			return f
+		}
+		if try == 4 {
+			t.Fatal(err)
+		}
+	}
+}
+
+// listens returns when sipp has its port by the kernel's own list; to try the port would take it from it. An error
+// says that it ended instead.
+func (f *far) listens(t *testing.T, tcp bool) error {
+	t.Helper()
+	list, socket := "/proc/net/udp", fmt.Appendf(nil, ":%04X 00000000:0000 ", f.port)
+	if tcp {
+		list, socket = "/proc/net/tcp", fmt.Appendf(nil, ":%04X 00000000:0000 0A ", f.port)
+	}
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(time.Minute); ; {
+		sockets, err := os.ReadFile(list)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(sockets, socket) {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("sipp does not listen")
+		}
+		select {
+		case err := <-f.done:
+			errs, _ := os.ReadFile(filepath.Join(f.dir, "err.log"))
+			return fmt.Errorf("sipp ended before it listened: %v\n%s%s", err, f.log, errs)
+		case <-tick.C:
+		}
+	}
+}
+
+func launchSipp(t *testing.T, calls int, scenario string, args ...string) *far {
+	t.Helper()
 	dir := t.TempDir()
 	file := filepath.Join(dir, "scenario.xml")
 	text := `<?xml version="1.0" encoding="UTF-8"?>` + "\n<scenario name=\"peer\">\n" + scenario + "</scenario>\n"
@@ -144,27 +190,7 @@ func startSipp(t *testing.T, calls int, scenario string, args ...string) *far {
 	}
 	go func() { f.done <- cmd.Wait() }()
 	t.Cleanup(func() { _ = cmd.Process.Kill() })
-	if slices.Contains(args, "t1") {
-		awaitTCP(t, f.port) // over UDP the INVITE is repeated until it listens
-	}
 	return f
-}
-
-// awaitTCP returns when a program takes connections on the port.
-func awaitTCP(t *testing.T, port int) {
-	t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(time.Minute); ; <-tick.C {
-		c, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-		if err == nil {
-			c.Close()
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("the far end does not listen")
-		}
-	}
 }
 
 // wait fails the test unless sipp saw every message it was promised.
@@ -321,10 +347,10 @@ var sippCalls = []sippCall{
 		want:     waihu.Answered, by: waihu.ByAgent},
 	{name: "CANCEL answered 481",
 		scenario: seq(recv("INVITE"), provisional(ringing, tagA, ""), recv("CANCEL", "Reason: Q.850;cause=19"), message(0, []string{"SIP/2.0 481 Call/Transaction Does Not Exist", "[last_Via:]", "[last_From:]", "[last_To:]", "[last_Call-ID:]", "[last_CSeq:]"}, ""),
-			message(500, answerLines("487 Request Terminated", tagA, "CSeq: 1 INVITE", nil), ""), recv("ACK")), want: waihu.NoAnswer, by: waihu.BySystem},
+			message(repeatAfter, answerLines("487 Request Terminated", tagA, "CSeq: 1 INVITE", nil), ""), recv("ACK")), want: waihu.NoAnswer, by: waihu.BySystem},
 	{name: "compact, long",
 		scenario: seq(recv("INVITE"), provisional(ringing, tagA, "", "X-Long: "+strings.Repeat("long ", 800), "P-Early-Media: inactive", "History-Info: <sip:a@b>;index=1, <sip:c@d;p=\"x,y\">;index=1.1"),
-			message(500, []string{"SIP/2.0 200 ", "[last_From:]", "[last_To:];tag=" + tagA, "[last_Call-ID:]", "[last_CSeq:]", "[last_Via:]", "m: \"=?utf-8?q?x?= <\\\"x\\\">\" <sip:[local_ip]:[local_port];x-odd=1;ob>;+g.x=\"a,b\"", "k: timer,100rel", "x: 1800;refresher=uas"}, pcma), recv("ACK"), byeCame()), want: waihu.Answered, by: waihu.ByAgent},
+			message(repeatAfter, []string{"SIP/2.0 200 ", "[last_From:]", "[last_To:];tag=" + tagA, "[last_Call-ID:]", "[last_CSeq:]", "[last_Via:]", "m: \"=?utf-8?q?x?= <\\\"x\\\">\" <sip:[local_ip]:[local_port];x-odd=1;ob>;+g.x=\"a,b\"", "k: timer,100rel", "x: 1800;refresher=uas"}, pcma), recv("ACK"), byeCame()), want: waihu.Answered, by: waihu.ByAgent},
 	{name: "over TCP", args: []string{"-t", "t1"}, trunk: func(w *waihu.Trunk) { w.Transport = "tcp" },
 		scenario: seq(recv("INVITE", "SIP/2.0/TCP", "transport=tcp"), provisional(ringing, tagA, ""), answerAndBye),
 		want:     waihu.Answered, by: waihu.ByAgent},

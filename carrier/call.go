@@ -126,7 +126,7 @@ func (k *call) main(ctx context.Context) {
 	stop := context.AfterFunc(ctx, func() { k.post(func() { k.stopping, k.over = true, true }) })
 	defer stop()
 	k.c.begin(k.rec)
-	k.wait(longest, func() bool { return len(k.invites) > 0 }) // its INVITE is in the inbox
+	k.pump(time.Now().Add(longest), func() bool { return len(k.invites) > 0 }) // it is on its way to the inbox; one who stops must answer it, too
 	if k.script.Unmatched {
 		k.log.Info("this suffix has no script of its own: it plays as 01")
 	}

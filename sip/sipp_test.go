@@ -29,6 +29,21 @@ func startSipp(t testing.TB, scenario string, n int) (addr string, wait func() (
 		}
 		t.Skip("sipp is not installed (Debian package sip-tester)")
 	}
+	if scenario, err = filepath.Abs(filepath.Join("testdata", scenario)); err != nil {
+		t.Fatal(err)
+	}
+	for range 5 { // somebody else may take the port before sipp does
+		if addr, wait, err = tryUntilItListens(t, bin, scenario, n); err == nil {
+			return addr, wait
+		}
+	}
+	t.Fatal(err)
+	return "", nil
+}
+
+// tryUntilItListens starts sipp on a port that was free; an error says that it ended before it listened.
+func tryUntilItListens(t testing.TB, bin, scenario string, n int) (addr string, wait func() (int, string), err error) {
+	t.Helper()
 	probe, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		t.Fatal(err)
@@ -36,10 +51,6 @@ func startSipp(t testing.TB, scenario string, n int) (addr string, wait func() (
 	addr = probe.LocalAddr().String()
 	port := probe.LocalAddr().(*net.UDPAddr).Port
 	probe.Close()
-	scenario, err = filepath.Abs(filepath.Join("testdata", scenario))
-	if err != nil {
-		t.Fatal(err)
-	}
 	var out bytes.Buffer
 	cmd := exec.Command(bin, "-sf", scenario, "-i", "127.0.0.1", "-p", strconv.Itoa(port), "-m", strconv.Itoa(n), "-nostdin", "-timeout", "50s", "-timeout_error", "-trace_err", "-buff_size", "4194304")
 	cmd.Dir = t.TempDir()
@@ -56,7 +67,7 @@ func startSipp(t testing.TB, scenario string, n int) (addr string, wait func() (
 	for !bound(t, port) {
 		select {
 		case err := <-done:
-			t.Fatalf("sipp ended before it listened: %v\n%s", err, out.String())
+			return "", nil, fmt.Errorf("sipp ended before it listened: %v\n%s", err, out.String())
 		case <-tick.C:
 		}
 		if time.Now().After(deadline) {
@@ -75,7 +86,7 @@ func startSipp(t testing.TB, scenario string, n int) (addr string, wait func() (
 		case <-time.After(patient):
 			return -1, out.String()
 		}
-	}
+	}, nil
 }
 
 // bound says whether somebody has a UDP port of IPv4, by the kernel's own list: to try the port would take it from who is about to.

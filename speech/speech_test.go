@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -249,14 +250,23 @@ func TestEspeakSpeaks(t *testing.T) {
 	}
 }
 
+// writeProgram writes a program while no other is being started: a child of another test that had the file open for writing, be it
+// for a moment, would make it "text file busy".
+func writeProgram(t *testing.T, path, text string) {
+	t.Helper()
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	if err := os.WriteFile(path, []byte(text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // A program that hangs costs its timeout, one that fails or floods is named.
 func TestEspeakMisbehaves(t *testing.T) {
 	t.Parallel()
 	script := func(body string) string {
 		path := filepath.Join(t.TempDir(), "espeak-ng")
-		if err := os.WriteFile(path, []byte("#!/bin/sh\n"+body+"\n"), 0o755); err != nil {
-			t.Fatal(err)
-		}
+		writeProgram(t, path, "#!/bin/sh\n"+body+"\n")
 		return path
 	}
 	for name, tc := range map[string]struct {
@@ -296,9 +306,7 @@ func TestOneProcessForManyCallers(t *testing.T) {
 		t.Skip("no mkfifo here")
 	}
 	program := filepath.Join(dir, "espeak-ng")
-	if err := os.WriteFile(program, []byte("#!/bin/sh\necho run >> "+dir+"/runs\nread x < "+gate+"\ncat "+wav+"\n"), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	writeProgram(t, program, "#!/bin/sh\necho run >> "+dir+"/runs\nread x < "+gate+"\ncat "+wav+"\n")
 	s := newSynth(t, Options{Espeak: program})
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -341,9 +349,7 @@ func TestRenderingIsTakenOver(t *testing.T) {
 		t.Skip("no mkfifo here")
 	}
 	// The first process waits for ever, any further one answers.
-	if err := os.WriteFile(program, []byte("#!/bin/sh\nif mkdir "+dir+"/ran; then exec cat "+gate+"; fi\nexec cat "+wav+"\n"), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	writeProgram(t, program, "#!/bin/sh\nif mkdir "+dir+"/ran; then exec cat "+gate+"; fi\nexec cat "+wav+"\n")
 	s := newSynth(t, Options{Espeak: program})
 	gone, cancel := context.WithCancel(t.Context())
 	defer cancel()

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -295,7 +296,10 @@ func TestNamesAreMadeBeforeTheDial(t *testing.T) {
 		t.Fatal(err)
 	}
 	script := fmt.Sprintf("#!/bin/sh\ntext=$(cat)\ncat %s\necho \"$(date +%%s%%N) $text\" >> %s\n", wav, log)
-	if err := os.WriteFile(program, []byte(script), 0o755); err != nil {
+	syscall.ForkLock.RLock() // a child of another test that had it open for writing, be it for a moment, would make it "text file busy"
+	err := os.WriteFile(program, []byte(script), 0o755)
+	syscall.ForkLock.RUnlock()
+	if err != nil {
 		t.Fatal(err)
 	}
 
