@@ -180,6 +180,38 @@ func TestMixedLines(t *testing.T) {
 	}
 }
 
+// TestLinesShown: lines are read back in the form in which they were sent, by whatever name: a client of one generation
+// cannot decode the other's.
+func TestLinesShown(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	whole := object{"id": lineMain, "limit": 2}
+	for _, c := range []struct{ sent, shown, effect []any }{
+		{[]any{lineMain}, []any{lineMain}, []any{lineMain}},
+		{[]any{whole}, []any{whole}, []any{whole}},
+		{[]any{object{"id": lineMain}}, []any{whole}, []any{whole}},
+		{[]any{object{"id": lineMain, "limit": 1}, lineOne}, []any{object{"id": lineMain, "limit": 1}, lineOne}, []any{object{"id": lineMain, "limit": 1}, object{"id": lineOne, "limit": 1}}},
+		{[]any{}, []any{}, []any{}},
+	} {
+		id := w.create("task_extras.line", c.sent).ID
+		r := w.ok("GET", new2+"/task/"+string(id)+"/edit", nil)
+		if shown := r.at("task_extras", "line"); !reflect.DeepEqual(shown, tree(t, c.shown)) {
+			t.Errorf("%v is shown as %v", c.sent, shown)
+		}
+		list := w.ok("GET", new2+"/task?per_page=1", nil)
+		if dialler := r.at("new_task_extra", "line"); !reflect.DeepEqual(dialler, tree(t, c.effect)) || !reflect.DeepEqual(list.at(0, "new_task_extra", "line"), dialler) {
+			t.Errorf("%v is in effect as %v, in the list %s", c.sent, dialler, list.raw)
+		}
+	}
+	// Another door's change is shown whole.
+	k := w.create("task_extras.line", []any{lineMain})
+	k.Concurrency, k.Lines = 5, []waihu.TaskLine{{Line: lineMain, Limit: 5}}
+	w.must(w.UpdateTask(t.Context(), &k))
+	if r := w.ok("GET", new2+"/task/"+string(k.ID)+"/edit", nil); !reflect.DeepEqual(r.at("new_task_extra", "line"), tree(t, []any{object{"id": lineMain, "limit": 5}})) {
+		t.Errorf("after another door: %s", r.raw)
+	}
+}
+
 func lines(want ...any) func(waihu.Task) bool {
 	return func(k waihu.Task) bool {
 		if len(k.Lines)*2 != len(want) {

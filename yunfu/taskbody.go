@@ -262,7 +262,8 @@ func (b *taskBody) lines() {
 	sum, shared, seen := 0, 0, map[waihu.LineID]bool{}
 	for _, n := range list {
 		id, limit := n, node{f: n.f}
-		if _, ok := n.unwrapped().v.(map[string]any); ok {
+		_, whole := n.unwrapped().v.(map[string]any)
+		if whole {
 			e := n.object()
 			id, limit = e.get("id", "line_id"), e.get("limit")
 		}
@@ -275,13 +276,16 @@ func (b *taskBody) lines() {
 			id.fail("线路重复")
 		}
 		seen[line.Line] = true
+		if whole {
+			shown = append(shown, map[string]any{"id": line.Line})
+		} else {
+			shown = append(shown, string(line.Line))
+		}
 		if limit.blank() {
 			shared++
-			shown = append(shown, string(line.Line))
 		} else {
 			line.Limit = limit.number(1, maxConcurrency)
 			sum += line.Limit
-			shown = append(shown, map[string]any{"id": line.Line, "limit": line.Limit})
 			switch {
 			case line.Limit > free:
 				limit.fail("最大并发 %d 超过线路剩余并发(residue) %d", line.Limit, free)
@@ -307,6 +311,11 @@ func (b *taskBody) lines() {
 			if free := residue[l.Line]; share > free {
 				total.fail("每条线路的平均并发 %d 超过线路 %s 的剩余并发(residue) %d", share, l.Line, free)
 			}
+		}
+	}
+	for i, l := range b.t.Lines {
+		if object, ok := shown[i].(map[string]any); ok {
+			object["limit"] = l.Limit
 		}
 	}
 	if sum > b.t.Concurrency {

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -208,7 +209,7 @@ func rowOf(t *waihu.Task, calling bool, loc *time.Location) taskRow {
 		Maximumcall: t.Concurrency, CallPerSecond: 10, DialTimeID: t.HoursID, DestinationExtension: t.Agent, DestinationDialplan: "XML",
 		DestinationContext: "default", Remark: textOrNull(t.Remark), OriginateTimeout: ringSeconds(t), UserID: t.Account,
 		CallerLineID: textOrNull(k.CallerLine), AutoRecycleRuleID: k.Rule, TaskType: k.TaskType, Status: status, StatusStr: text, CallStatus: calling,
-		NewTaskExtra: newTaskExtra(t, calling, loc)}
+		NewTaskExtra: newTaskExtra(t, &k, calling, loc)}
 	return r
 }
 
@@ -226,9 +227,13 @@ func textOrNull(s string) any {
 	return s
 }
 
-// newTaskExtra is the task at the dialler: what is in effect, in the types that integrators read back.
-func newTaskExtra(t *waihu.Task, calling bool, loc *time.Location) map[string]any {
+// newTaskExtra is the task at the dialler: what is in effect, in the types that integrators read back. Lines that were
+// sent as ids are ids here too, as the page of the older generation shows them.
+func newTaskExtra(t *waihu.Task, k *kept, calling bool, loc *time.Location) map[string]any {
 	x := extrasOf(t, loc)
+	if sent, ok := k.Extras["line"].([]any); ok && !slices.ContainsFunc(sent, func(v any) bool { _, id := v.(string); return !id }) {
+		x["line"] = sent
+	}
 	x["work_hour"] = effectiveHours(t.Weekly)
 	x["id"], x["name"], x["enable"], x["limit"], x["cps"] = t.ID, t.Name, t.Started, t.Concurrency, 1
 	x["destination_extension"], x["blacklist"], x["call_status"], x["call_info"] = t.Agent, "", calling, []any{}
@@ -279,7 +284,7 @@ func (c *request) editOf(ctx context.Context, t *waihu.Task) (map[string]any, er
 		lineName = textOrNull(line.Name)
 	}
 	status, text := taskState(t.Started, calling)
-	dialler := newTaskExtra(t, calling, c.loc)
+	dialler := newTaskExtra(t, &k, calling, c.loc)
 	dialler["number_count"] = numbers
 	return map[string]any{
 		"id": t.ID, "uuid": t.ID, "user_id": t.Account, "name": t.Name, "remark": textOrNull(t.Remark),
