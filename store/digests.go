@@ -58,6 +58,15 @@ func (s *Store) Apply(ctx context.Context, list []Resource) (created []bool, err
 	if len(list) == 0 {
 		return nil, nil
 	}
+	var tasks []waihu.Task
+	for _, r := range list {
+		if k, ok := r.Value.(waihu.Task); ok {
+			tasks = append(tasks, k)
+		}
+	}
+	if err := s.makeRoom(ctx, tasks...); err != nil {
+		return nil, err
+	}
 	err = s.update(ctx, normal, func(t *tx) error {
 		created = make([]bool, len(list))
 		now := ms(s.now())

@@ -139,20 +139,32 @@ func (s *Store) vacuum(ctx context.Context) error {
 	})
 }
 
-// finishDeletions removes the rows of tasks that were marked deleted when a process died.
+// finishDeletions removes the rows of tasks that were marked deleted when a process died, or of which nobody has to be told any more.
 func (s *Store) finishDeletions(ctx context.Context) error {
 	var refs []taskRef
+	var since []time.Time
 	if err := s.read(ctx, func(t *tx) error {
 		return t.each(func(scan func(...any) error) error {
 			var r taskRef
-			err := scan(&r.id, &r.serial, &r.account)
-			refs = append(refs, r)
+			var deleted int64
+			err := scan(&r.id, &r.serial, &r.account, &deleted)
+			refs, since = append(refs, r), append(since, at(deleted))
 			return err
-		}, `select id, serial, account from tasks where deleted = 1`)
+		}, `select id, serial, account, updated_at from tasks where deleted = 1`)
 	}); err != nil {
 		return err
 	}
-	for _, r := range refs {
+	for i, r := range refs {
+		untold := false
+		if err := s.update(ctx, normal, func(t *tx) (err error) {
+			untold, err = t.untold(r, since[i])
+			return err
+		}); err != nil {
+			return err
+		}
+		if untold {
+			continue
+		}
 		if err := s.eraseTask(ctx, r); err != nil {
 			return fmt.Errorf("finish the deletion of task %s: %w", r.id, err)
 		}

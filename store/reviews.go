@@ -16,7 +16,7 @@ func (s *Store) Review(ctx context.Context, account waihu.AccountID, call waihu.
 	err = s.read(ctx, func(t *tx) error {
 		found := false
 		if err := t.eachReview(func(_ string, r waihu.Review) { v, found = r, true },
-			`where v.call = $1 and t.account = $2 and t.deleted = 0`, int64(call), account); err != nil {
+			`where v.call = $1 and t.account = $2 and t.deleted `+t.there(), int64(call), account); err != nil {
 			return err
 		}
 		if !found {
@@ -43,7 +43,7 @@ func (s *Store) Reviews(ctx context.Context, account waihu.AccountID, calls []wa
 	}
 	err = s.read(ctx, func(t *tx) error {
 		return t.eachReview(func(_ string, r waihu.Review) { out[r.Call] = r },
-			`where v.call in (select cast(r.value->>0 as bigint) from {rows $1}) and t.account = $2 and t.deleted = 0`, param, account)
+			`where v.call in (select cast(r.value->>0 as bigint) from {rows $1}) and t.account = $2 and t.deleted `+t.there(), param, account)
 	})
 	return out, err
 }
@@ -161,7 +161,7 @@ const sqlReviewsWaiting = `select n from counts where task = $1 and kind = 'v' a
 func (s *Store) CallOf(ctx context.Context, account waihu.AccountID, id waihu.CallID) (call waihu.Call, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		ref := taskRef{account: account}
-		found, err := t.one(into(&ref.serial, &ref.id), `select t.serial, t.id from calls c join tasks t on t.serial = c.task where c.id = $1 and t.account = $2 and t.deleted = 0`,
+		found, err := t.one(into(&ref.serial, &ref.id), `select t.serial, t.id from calls c join tasks t on t.serial = c.task where c.id = $1 and t.account = $2 and t.deleted `+t.there(),
 			int64(id), account)
 		if err != nil {
 			return err
@@ -471,7 +471,7 @@ const (
 		case when exists (select 1 from calls l where l.task = c.task and l.seq = c.seq and l.attempt > c.attempt and l.outcome <> 17 and l.grade <> '') then 1 else 0 end,
 		case when n.phone = '' then 1 else 0 end, coalesce(v.body, '')
 	from {rows $1} join calls c on c.id = cast(r.value->>0 as bigint) join tasks t on t.serial = c.task
-	join numbers n on n.task = c.task and n.seq = c.seq left join reviews v on v.call = c.id where t.deleted = 0`
+	join numbers n on n.task = c.task and n.seq = c.seq left join reviews v on v.call = c.id`
 
 	sqlGradeCalls = `update calls set grade = r.value->>1 from {rows $1} where calls.id = cast(r.value->>0 as bigint)`
 
@@ -495,7 +495,7 @@ func (s *Store) FinishSummary(ctx context.Context, job waihu.Job, order waihu.Su
 		var ref taskRef
 		var reason waihu.RunReason
 		found, err := t.one(into(&ref.serial, &ref.id, &ref.account, &reason), `select t.serial, t.id, t.account, u.reason from tasks t
-			join runs u on u.task = t.serial and u.n = $3 where t.id = $1 and t.account = $2 and t.deleted = 0`, order.Task, job.Account, order.Run)
+			join runs u on u.task = t.serial and u.n = $3 where t.id = $1 and t.account = $2`, order.Task, job.Account, order.Run)
 		if err != nil {
 			return err
 		}

@@ -319,9 +319,11 @@ func (t *tx) runsAlive(ref taskRef) error {
 }
 
 // DeleteTask removes the task with its numbers, calls and statistics; its events stay. From the first
-// commit on nobody sees it; what is large goes in slices, and Maintain finishes what was interrupted.
+// commit on nobody sees it; what is large goes in slices, and Maintain finishes what was interrupted. While endpoints have not
+// taken its events, three days at most, its rows wait out of sight (SeeDeleted), because callbacks tell what they say.
 func (s *Store) DeleteTask(ctx context.Context, account waihu.AccountID, id waihu.TaskID) error {
 	var ref taskRef
+	untold := false
 	if err := s.update(ctx, normal, func(t *tx) error {
 		k, _, err := t.lockTask(account, id)
 		if err != nil {
@@ -331,10 +333,19 @@ func (s *Store) DeleteTask(ctx context.Context, account waihu.AccountID, id waih
 		if err := t.runsAlive(ref); err != nil {
 			return err
 		}
-		_, err = t.exec(`update tasks set deleted = 1, started = 0 where serial = $1`, ref.serial)
+		now := s.now()
+		if _, err = t.exec(`update tasks set deleted = 1, started = 0, updated_at = $2 where serial = $1`, ref.serial, ms(now)); err != nil {
+			return err
+		}
+		untold, err = t.untold(ref, now)
 		return err
 	}); err != nil {
 		return err
+	}
+	if untold {
+		s.forget(ref)
+		s.positions.forget(ref.serial)
+		return nil
 	}
 	return s.eraseTask(ctx, ref)
 }
@@ -357,7 +368,7 @@ func (s *Store) eraseTask(ctx context.Context, ref taskRef) error {
 			}
 		}
 		for _, sql := range []string{`delete from counts where task = $1`, `delete from runs where task = $1`, `delete from reservations where task = $1`,
-			`delete from task_lines where task = $1`, `delete from retained where task = $1`, `delete from summaries where task = $1`, `delete from tasks where serial = $1`, `delete from heads where name = 'seq:' || cast($1 as bigint)`} {
+			`delete from task_lines where task = $1`, `delete from retained where task = $1`, `delete from summaries where task = $1`, `delete from tasks where serial = $1`, `delete from heads where name in ('seq:' || cast($1 as bigint), 'untold:' || cast($1 as bigint))`} {
 			if _, err := t.exec(sql, ref.serial); err != nil {
 				return false, err
 			}

@@ -136,17 +136,19 @@ func (t *tx) loadTaskLines(tasks []*waihu.Task) error {
 	}, `select l.task, l.line, l.cap from {rows $1} join task_lines l on l.task = cast(r.value->>0 as bigint) order by l.task, l.pos`, param)
 }
 
-// findTask is the account's task; deleted ones and strangers' are ENotFound.
+// findTask is the account's task; deleted ones (but for SeeDeleted) and strangers' are ENotFound.
 func (t *tx) findTask(account waihu.AccountID, id waihu.TaskID) (taskRef, error) {
 	ref := taskRef{id: id, account: account}
-	found, err := t.one(into(&ref.serial), `select serial from tasks where id = $1 and account = $2 and deleted = 0`, id, account)
+	found, err := t.one(into(&ref.serial), `select serial from tasks where id = $1 and account = $2 and deleted `+t.there(), id, account)
 	if err != nil {
 		return ref, err
 	}
 	if !found {
 		return ref, notFound("task", id)
 	}
-	t.s.remember(ref)
+	if !t.seesDeleted() {
+		t.s.remember(ref)
+	}
 	return ref, nil
 }
 

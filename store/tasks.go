@@ -28,6 +28,9 @@ type TaskRow struct {
 // CreateTask keeps a new task. It fills in ID (a UUID) and Serial when they are empty, and the times. The account,
 // agents and lines must exist and be within the account's reach.
 func (s *Store) CreateTask(ctx context.Context, k *waihu.Task) error {
+	if err := s.makeRoom(ctx, *k); err != nil {
+		return err
+	}
 	saved := *k
 	err := s.update(ctx, normal, func(t *tx) error {
 		saved = *k
@@ -185,7 +188,7 @@ func (t *tx) taskWhere(id any, where string, args ...any) (k waihu.Task, err err
 		found = true
 		k, err = scanTask(scan)
 		return err
-	}, `select `+taskColumns+` from tasks where tasks.deleted = 0 and `+where, args...)
+	}, `select `+taskColumns+` from tasks where tasks.deleted `+t.there()+` and `+where, args...)
 	if err == nil && !found {
 		err = notFound("task", id)
 	}

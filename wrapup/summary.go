@@ -15,6 +15,7 @@ import (
 
 // Summary works a run.summary job: when all reviews of the run are done, it counts the answers and sums the task up.
 func (w *Wrapup) Summary(ctx context.Context, j waihu.Job) error {
+	ctx = store.SeeDeleted(ctx)
 	var order waihu.SummaryOrder
 	if err := json.Unmarshal(j.Body, &order); err != nil {
 		return fmt.Errorf("read the job's body: %w", err)

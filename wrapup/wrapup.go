@@ -156,6 +156,7 @@ func (w *Wrapup) again(e *AskError, model string, failed int) error {
 
 // Review works a call.review job.
 func (w *Wrapup) Review(ctx context.Context, j waihu.Job) error {
+	ctx = store.SeeDeleted(ctx) // somebody waits for call.reviewed, also when its task was deleted meanwhile
 	id, order, err := readOrder(j)
 	if err != nil {
 		return err
@@ -188,6 +189,7 @@ func (w *Wrapup) Review(ctx context.Context, j waihu.Job) error {
 
 // gaveUp ends a review that kept failing: undecided, with the reason, and with its event.
 func (w *Wrapup) gaveUp(ctx context.Context, j waihu.Job, reason string) error {
+	ctx = store.SeeDeleted(ctx)
 	id, order, err := readOrder(j)
 	if err != nil {
 		return err
