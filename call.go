@@ -1,6 +1,9 @@
 package waihu
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // NumberState is where a number stands.
 type NumberState int
@@ -177,6 +180,11 @@ type Turn struct {
 	Digit   string `json:"digit,omitempty"`
 	Barged  bool   `json:"barged,omitempty"` // the agent's sentence was cut short
 	Partial bool   `json:"partial,omitempty"`
+}
+
+// Silence says that the turn stands for nothing the callee did: the agent waited in vain.
+func (t *Turn) Silence() bool {
+	return t.Who == "callee" && t.Text == "" && t.Digit == "" && strings.HasPrefix(t.Why, "silence")
 }
 
 // MediaStats are the figures of one call's RTP, as of hang-up.

@@ -195,8 +195,8 @@ func (w *tickWork) bookStats(task int64, ended time.Time, disposition waihu.Disp
 // round, the opening.
 func roundsOf(o *waihu.Outcome) int {
 	n := 0
-	for _, turn := range o.Transcript {
-		if turn.Who == "callee" && !turn.Partial {
+	for i := range o.Transcript {
+		if turn := &o.Transcript[i]; turn.Who == "callee" && !turn.Partial && !turn.Silence() {
 			n++
 		}
 	}

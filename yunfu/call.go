@@ -144,8 +144,8 @@ func rounds(o *waihu.Outcome) (n int) {
 	if o.Disposition != waihu.Answered {
 		return 0
 	}
-	for _, t := range o.Transcript {
-		if t.Who == "callee" && !t.Partial {
+	for i := range o.Transcript {
+		if t := &o.Transcript[i]; t.Who == "callee" && !t.Partial && !t.Silence() {
 			n++
 		}
 	}
@@ -288,6 +288,12 @@ func (c *request) turnRows(k *waihu.Call) []turnRow {
 		r := &rows[len(rows)-1]
 		if heard {
 			r.Question, r.SpeakMS, r.RecordMS, r.Keyword = t.Text, t.ToMS-t.FromMS, t.ToMS-t.FromMS, textOrNull(t.Intent)
+			if t.Text == "" {
+				r.Question = t.Digit // the keys are the answer
+			}
+			if t.Silence() {
+				r.SpeakMS = 0
+			}
 		} else {
 			r.AnswerContent, r.AnswerText, r.AnswerID, r.PlayMS = t.Text, t.Node, t.Node, t.ToMS-t.FromMS
 		}

@@ -175,3 +175,28 @@ func TestDispositionTable(t *testing.T) {
 		}
 	}
 }
+
+// What a callee presses is their answer, and a silence is none: neither heard nor counted.
+func TestKeysAndSilenceInTheDetail(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.ok("POST", numberPath, phones("13800000001"))
+	o := answered("A")
+	o.Transcript = []waihu.Turn{{Who: "agent", Text: "请按键", Node: "ask", ToMS: 1500}, {Who: "callee", Why: "silence 1 of 2", FromMS: 1500, ToMS: 3500},
+		{Who: "agent", Text: "您还在吗？", Node: "ask", FromMS: 3500, ToMS: 4500}, {Who: "callee", Digit: "12", Intent: "fine", Why: "dtmf 12", FromMS: 5000, ToMS: 5000},
+		{Who: "agent", Text: "再见", Node: "bye", FromMS: 5000, ToMS: 6000}}
+	id := w.dial(taskID, o)[0].Call.String()
+	d := w.ok("GET", old1+"/task/"+taskID+"/detail/"+id, nil)
+	if want := tree(t, []any{
+		object{"notify": "enter", "question": "", "answer_content": "请按键"},
+		object{"notify": "asrmessage_notify", "question": "", "speak_ms": 0, "record_ms": 2000, "answer_content": "您还在吗？"},
+		object{"notify": "asrmessage_notify", "question": "12", "keyword": "fine", "answer_content": "再见"}}); !within(want, d.at("records")) {
+		t.Errorf("records %v", d.at("records"))
+	}
+	if got := d.at("rounds"); got != json.Number("1") {
+		t.Errorf("rounds %v: the callee answered once", got)
+	}
+	if got := w.ok("GET", old1+"/task/"+taskID+"/stat", nil).at("rounds", "1"); got != json.Number("1") {
+		t.Errorf("calls of one round in the statistics: %v", got)
+	}
+}
