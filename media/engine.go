@@ -86,7 +86,6 @@ func New(cfg Config) (*Engine, error) {
 func (e *Engine) Run(ctx context.Context) error {
 	raiseProcs(len(e.clocks))
 	defer raiseProcs(-len(e.clocks))
-	defer raiseGroup()()
 	var wg sync.WaitGroup
 	for _, c := range e.clocks {
 		wg.Go(func() { c.run(ctx) })

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestSessionIsRaisedWhileEnginesRun runs in a session of its own, which nobody else raises or lowers.
-func TestSessionIsRaisedWhileEnginesRun(t *testing.T) {
+// TestRaiseSession runs in a session of its own, which nobody else raises or lowers.
+func TestRaiseSession(t *testing.T) {
 	const inside = "WAIHU_TEST_SESSION"
 	if os.Getenv(inside) == "" {
 		cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$")
@@ -38,17 +38,17 @@ func TestSessionIsRaisedWhileEnginesRun(t *testing.T) {
 			t.Errorf("%s: niceness of the session %d, want %d", when, n, want)
 		}
 	}
-	first := raiseGroup()
-	check("one engine", want)
-	second := raiseGroup()
-	first()
-	check("one of two is left", want)
-	second()
-	check("none is left", before)
+	if !LeadsSession() {
+		t.Error("it does not lead the session that it began")
+	}
+	lower := RaiseSession()
+	check("raised", want)
+	lower()
+	check("lowered", before)
 	if !allowed {
 		return
 	}
 	setGroupNice(-18)
-	raiseGroup()()
+	RaiseSession()()
 	check("the operator's own", -18)
 }

@@ -17,9 +17,6 @@ func newSlab(n int) []byte { return make([]byte, n) }
 // hurry has nothing portable to ask for.
 func hurry() {}
 
-// raiseGroup neither.
-func raiseGroup() (lower func()) { return func() {} }
-
 // socket is the portable, simpler form: a goroutine reads into a bounded queue.
 type socket struct {
 	conn  *net.UDPConn

@@ -18,7 +18,7 @@ import (
 const benchFarEnd = "far-end"
 
 // benchMedia measures the packet path: calls that play ten seconds of G.711 and record both sides, this process on the
-// first core, the far end and its meter in another process on the second. After a warm-up and a run that shows what memory
+// first core, the far end and its meter in another process on the second, their session raised as a server's is. After a warm-up and a run that shows what memory
 // a call takes it runs the engine against itself (what the machine alone makes of two equal runs), then the engine and a goroutine-and-ticker-per-call model in turn.
 func benchMedia(ctx context.Context, std stdio, args []string) error {
 	fs := flag.NewFlagSet("bench media", flag.ContinueOnError)
@@ -41,6 +41,7 @@ func benchMedia(ctx context.Context, std stdio, args []string) error {
 		return err
 	}
 	defer stop()
+	defer media.RaiseSession()()
 	if err := media.BenchPin(0); err != nil {
 		return fmt.Errorf("keeping to one core: %w", err)
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"waihu"
+	"waihu/media"
 	"waihu/store"
 )
 
@@ -19,6 +20,9 @@ func runServe(ctx context.Context, io stdio, args []string) error {
 		return err
 	}
 	log := newLog(io.err, cfg.LogLevel)
+	if media.LeadsSession() { // else it would raise somebody's shell with all that runs in it
+		defer media.RaiseSession()()
+	}
 	s, err := newServer(ctx, cfg, io.env, log, io.out)
 	if err != nil {
 		return err
