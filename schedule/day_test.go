@@ -152,7 +152,7 @@ func TestSimulatedDay(t *testing.T) {
 	}
 	took, work := time.Since(real), cpuTime(t)-busy
 	t.Logf("%d numbers, %d dials in %v, %v of CPU (import %v)", numbers, r.field.dials, took.Round(time.Millisecond), work.Round(time.Millisecond), imported.Round(time.Millisecond))
-	if took > time.Minute && work > 45*time.Second { // a machine that others use may be slow without our doing
+	if took > time.Minute && work > time.Minute { // a machine that others use may be slow without our doing
 		t.Errorf("the day took %v of real time, 60 s were allowed", took)
 	}
 }

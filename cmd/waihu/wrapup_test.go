@@ -25,7 +25,7 @@ const reviewResources = `
 accounts: [{id: acme, name: Acme}]
 lines: [{id: l1, name: l1, concurrency: 10, trunk: {uri: "sim:"}}]
 calling_hours: [{id: 1, name: always, weekly: {all: ["00:00-24:00"]}}]
-models: [{id: far, url: URL, key: env:MODEL_KEY, model: qwen-test, timeout: 60, retries: 0}]
+models: [{id: far, url: URL, key: env:MODEL_KEY, model: qwen-test, timeout: 30, retries: 0}]
 quality_checks:
   - id: 1
     name: 意向
@@ -69,8 +69,8 @@ func TestReviewedByModel(t *testing.T) {
 		"slow":       {func(int) speech.ChatStep { return speech.ChatStep{Hang: true} }, "E", 3, "no answer in time", 3},
 		"absent":     {nil, "E", 3, "it could not be reached", 0},
 		"busy": {func(int) speech.ChatStep {
-			return speech.ChatStep{Status: 429, Header: map[string]string{"Retry-After": "60"}}
-		}, "E", 3, "it has too much to do, or our quota is used up (status 429)", 3},
+			return speech.ChatStep{Status: 429, Header: map[string]string{"Retry-After": "1"}}
+		}, "E", 3, "it has too much to do, or our quota is used up (status 429)", 8},
 		"wrong key": {func(int) speech.ChatStep {
 			return speech.ChatStep{Status: 401, Body: `{"error":{"message":"sk-secret is wrong","code":"invalid_api_key"}}`}
 		}, "E", 3, "it refused our key (status 401)", 1},
@@ -90,7 +90,7 @@ func TestReviewedByModel(t *testing.T) {
 			}
 			raw := strings.Replace(reviewResources, "URL", server.URL+"/v1", 1)
 			if name == "slow" {
-				raw = strings.Replace(raw, "timeout: 60", "timeout: 1", 1)
+				raw = strings.Replace(raw, "timeout: 30", "timeout: 1", 1)
 			}
 			st, ids := answeredCalls(t, raw, 1)
 			var logged script
@@ -229,7 +229,7 @@ func startReviews(t *testing.T, st *store.Store, log *slog.Logger) (stop func())
 func TestRegradeCommand(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	raw := strings.Replace(reviewResources, "models: [{id: far, url: URL, key: env:MODEL_KEY, model: qwen-test, timeout: 60, retries: 0}]\n", "", 1)
+	raw := strings.Replace(reviewResources, "models: [{id: far, url: URL, key: env:MODEL_KEY, model: qwen-test, timeout: 30, retries: 0}]\n", "", 1)
 	st, ids := answeredCalls(t, raw, 3)
 	stop := startReviews(t, st, slog.New(slog.DiscardHandler))
 	reviewed := func(grade string) func() bool {
