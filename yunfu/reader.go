@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"maps"
 	"mime"
 	"mime/multipart"
 	"net/http"
@@ -28,7 +27,9 @@ const (
 type fields map[string]any
 
 // readFields merges query and body into one tree. The documents disagree about where parameters
-// travel, so every method takes both; of a name given twice the body's counts, on GET the query's.
+// travel, so every method takes both; of a name given twice the body's counts, on GET the query's. A null or an empty
+// text beside a value is no second one: a client whose objects have a field for everything sends sub_user_id null in the body
+// and means the one in its query.
 // An empty body is the empty object whatever its Content-Type says.
 func readFields(r *http.Request) (fields, error) {
 	query, err := formFields(r.URL.RawQuery)
@@ -42,7 +43,11 @@ func readFields(r *http.Request) (fields, error) {
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
 		query, body = body, query
 	}
-	maps.Copy(query, body)
+	for name, v := range body {
+		if old, ok := query[name]; !ok || old == nil || v != nil && v != "" {
+			query[name] = v
+		}
+	}
 	return query, nil
 }
 

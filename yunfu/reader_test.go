@@ -33,6 +33,8 @@ func TestReadFields(t *testing.T) {
 		{"GET with a body", "GET", "", "application/json", `{"x":1}`, `{"x":1}`},
 		{"query wins on GET", "GET", "x=1", "application/json", `{"x":2,"y":3}`, `{"x":"1","y":3}`},
 		{"body wins on PUT", "PUT", "x=1&z=4", "application/json", `{"x":2}`, `{"x":2,"z":"4"}`},
+		{"null beside a value", "PUT", "x=1&y=2&z=", "application/json", `{"x":null,"y":"","z":null,"w":null,"v":""}`, `{"v":"","w":null,"x":"1","y":"2","z":""}`},
+		{"null beside a value on GET", "GET", "x=&y=2", "application/json", `{"x":1,"y":null}`, `{"x":1,"y":"2"}`},
 		{"DELETE with a body", "DELETE", "", "application/json", `{"x":[1]}`, `{"x":[1]}`},
 		{"form", "POST", "", form, "a=1&b[]=2", `{"a":"1","b":["2"]}`},
 		{"JSON labelled as form", "POST", "", form, `{"a":1}`, `{"a":1}`},
