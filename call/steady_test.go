@@ -114,7 +114,7 @@ func steady(t *testing.T, c *carrier.Carrier, one func(t tell)) {
 		case len(v.wrong) > 0 && stood > 0 && n < tries:
 			continue
 		case len(v.wrong) > 0 && stood > 0:
-			t.Logf("%q; in each of %d calls the machine stood still, in the last for %v: nothing can be told", v.wrong, tries, stood.Round(time.Millisecond))
+			t.Logf("%q; each time the machine stood still, the last time for %v: nothing can be told", v.wrong, stood.Round(time.Millisecond))
 		default:
 			for _, what := range v.wrong {
 				t.Error(what)

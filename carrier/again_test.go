@@ -12,8 +12,11 @@ import (
 // nothing about carrier or phone. Such calls are made again; calls during which nothing stood still are judged as they are.
 
 const (
-	// tries is how often a call is made at most before the test gives up on this machine.
-	tries = 4
+	// tries is how often a call is made at most before the test gives up on this machine, and trying how long it begins anew.
+	tries  = 4
+	trying = 2 * time.Minute
+	// fewer calls at once are made again: those of a moment may be what the machine could not bear.
+	fewer = max(6, maxAtOnce/4)
 	// wakes is how often the watcher wants to wake, and stoodAt how long it must have slept for the machine to have stood
 	// still: callees hang up, ring and repeat on timers as short as 50 ms.
 	wakes   = 10 * time.Millisecond
@@ -93,7 +96,7 @@ func (v *verdict) report(t *testing.T) {
 	t.Helper()
 	for _, what := range v.wrong {
 		if v.stood > 0 {
-			t.Logf("%s; in each of %d calls the machine stood still, in the last for %v: nothing can be told", what, tries, v.stood.Round(time.Millisecond))
+			t.Logf("%s; each time the machine stood still, the last time for %v: nothing can be told", what, v.stood.Round(time.Millisecond))
 		} else {
 			t.Error(what)
 		}
@@ -103,7 +106,7 @@ func (v *verdict) report(t *testing.T) {
 // judgeCalls makes n calls at once and judges each. Those that are judged wrong while the machine stood still are made again.
 func judgeCalls(t *testing.T, c *Carrier, n int, dial func(i int) *phone, judge func(tell, int, *phone, Record)) []*verdict {
 	t.Helper()
-	w := watch(t)
+	w, begun, atOnce := watch(t), time.Now(), maxAtOnce
 	verdicts := make([]*verdict, n)
 	open := make([]int, n)
 	for i := range open {
@@ -114,7 +117,7 @@ func judgeCalls(t *testing.T, c *Carrier, n int, dial func(i int) *phone, judge 
 		for j, i := range open {
 			phones[j] = dial(i)
 		}
-		callAll(t, c, phones)
+		callAtOnce(t, c, phones, atOnce)
 		records := map[string]Record{}
 		for _, r := range c.Calls() {
 			records[r.Call] = r
@@ -129,7 +132,7 @@ func judgeCalls(t *testing.T, c *Carrier, n int, dial func(i int) *phone, judge 
 				again = append(again, i)
 			}
 		}
-		if open = again; len(open) == 0 {
+		if open, atOnce = again, fewer; len(open) == 0 || time.Since(begun) > trying {
 			break
 		}
 	}

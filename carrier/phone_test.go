@@ -52,13 +52,18 @@ func start(t *testing.T, change func(*Options)) *Carrier {
 // callAll makes calls, as many at once as the machine bears, and waits until the carrier has judged them.
 func callAll(t *testing.T, c *Carrier, phones []*phone) {
 	t.Helper()
-	atOnce := make(chan struct{}, maxAtOnce)
+	callAtOnce(t, c, phones, maxAtOnce)
+}
+
+func callAtOnce(t *testing.T, c *Carrier, phones []*phone, atOnce int) {
+	t.Helper()
+	slots := make(chan struct{}, atOnce)
 	var wg sync.WaitGroup
 	for _, p := range phones {
 		wg.Go(func() {
-			atOnce <- struct{}{}
+			slots <- struct{}{}
 			p.call()
-			<-atOnce
+			<-slots
 		})
 	}
 	wg.Wait()
