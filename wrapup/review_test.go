@@ -509,7 +509,7 @@ func TestBusyModel(t *testing.T) {
 		switch {
 		case n == 0:
 			return Answer{}, &AskError{Reason: "too much to do", Retryable: true, Busy: true, After: wish}
-		case n < 6:
+		case n < 3:
 			return Answer{}, &AskError{Reason: "too much to do", Retryable: true, Busy: true}
 		}
 		return Answer{Text: goodAnswer}, nil
