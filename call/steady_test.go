@@ -22,7 +22,7 @@ const (
 	// wakes is how often the watcher wants to wake, and stoodAt how long it must have slept for the machine to have stood
 	// still: a clock of ours that is 45 ms late skips.
 	wakes   = 10 * time.Millisecond
-	stoodAt = 40 * time.Millisecond
+	stoodAt = 30 * time.Millisecond
 )
 
 // watcher knows when this process stood still.

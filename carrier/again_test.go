@@ -18,9 +18,9 @@ const (
 	// fewer calls at once are made again: those of a moment may be what the machine could not bear.
 	fewer = max(6, maxAtOnce/4)
 	// wakes is how often the watcher wants to wake, and stoodAt how long it must have slept for the machine to have stood
-	// still: callees hang up, ring and repeat on timers as short as 50 ms.
+	// still: callees hang up, ring and repeat on timers as short as 50 ms, and a message takes several goroutines.
 	wakes   = 10 * time.Millisecond
-	stoodAt = 50 * time.Millisecond
+	stoodAt = 30 * time.Millisecond
 )
 
 // watcher knows when this process stood still.

@@ -37,6 +37,11 @@ func cancels(after time.Duration) func(*phone) {
 	return func(p *phone) { p.cancelAfter = after }
 }
 
+// cancelsWhenItRings leaves the CANCEL all the time that the phone rings, which is not long.
+func cancelsWhenItRings(p *phone) {
+	p.cancelAfter, p.hold = time.Nanosecond, func() bool { return !slices.Contains(p.statuses, 180) }
+}
+
 // failure expects these statuses and no sound after an answer.
 func failure(suffix int, statuses ...int) expectation {
 	return expectation{suffix: suffix, statuses: statuses, requests: nothing, texts: nothing}
@@ -85,7 +90,7 @@ func expectations() []expectation {
 				t.Errorf("BYE was answered %d, ended by %q", p.byeStatus, r.EndedBy)
 			}
 		}},
-		{suffix: 1, statuses: []int{100, 180, 487}, knobs: cancels(50 * time.Millisecond), requests: nothing},
+		{suffix: 1, statuses: []int{100, 180, 487}, knobs: cancelsWhenItRings, requests: nothing},
 		failure(2, 100, 486),
 		failure(3, 100, 180, 603),
 		{suffix: 4, statuses: []int{100, 180, 487}, knobs: cancels(time.Second), requests: nothing},
