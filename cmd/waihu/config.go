@@ -170,8 +170,13 @@ func fromFile(fs *flag.FlagSet, set map[string]bool, path string) error {
 	if m.Kind != yaml.MappingNode {
 		return fmt.Errorf("%s:%d: settings as \"name: value\" were expected", path, m.Line)
 	}
+	lines := map[string]int{}
 	for i := 0; i+1 < len(m.Content); i += 2 {
 		key, val := m.Content[i], m.Content[i+1]
+		if first := lines[key.Value]; first > 0 {
+			return fmt.Errorf("%s:%d: %s was set in line %d already: leave one of the two", path, key.Line, key.Value, first)
+		}
+		lines[key.Value] = key.Line
 		f := fs.Lookup(key.Value)
 		if f == nil || key.Value == "config" {
 			return fmt.Errorf("%s:%d: unknown setting %q (waihu serve --help lists them)", path, key.Line, key.Value)

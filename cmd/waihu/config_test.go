@@ -56,6 +56,7 @@ func TestConfigRefuses(t *testing.T) {
 		args []string
 		say  string
 	}{
+		{"a key twice in the file", []string{"--config", write("http: 127.0.0.1:1\nsip: 127.0.0.1:2\nhttp: 127.0.0.1:3\n")}, ":3: http was set in line 1 already"},
 		{"unknown key in the file", []string{"--config", write("http: 127.0.0.1:1\nhtpp: x\n")}, ":2: unknown setting \"htpp\""},
 		{"list in the file", []string{"--config", write("http: [1]\n")}, ":1: http: a single value"},
 		{"not a mapping", []string{"--config", write("- http\n")}, "settings as \"name: value\""},
