@@ -43,7 +43,7 @@ type Options struct {
 	// Ask asks one of them. An error that may pass is a *AskError with Retryable.
 	Ask func(ctx context.Context, m waihu.Model, q Question) (Answer, error)
 	// Tries is how often a job is tried while a model does not answer; default 3. BusyTries is how often while it answers that it has too much
-	// to do, which passes: default 4, half a minute when its Retry-After is long.
+	// to do, which passes: default 8, some two minutes.
 	Tries, BusyTries int
 	// Fresh is how old what was read of tasks, checks and models may be; default 1 s, below 0 is always read.
 	Fresh time.Duration
@@ -96,7 +96,7 @@ func New(o Options) *Wrapup {
 		o.Tries = 3
 	}
 	if o.BusyTries == 0 {
-		o.BusyTries = 4
+		o.BusyTries = 8
 	}
 	if o.Wait == 0 {
 		o.Wait = time.Second
