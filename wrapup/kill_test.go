@@ -98,9 +98,9 @@ func victimAnswer(_ int, _ waihu.Model, q Question) (Answer, error) {
 	return Answer{Text: `{"level":{"answer":"A","confidence":1,"reason":""},"collect":{"visit":{"hit":true,"answer":"是","words":""}},"summary":"s","suggestion":""}`}, nil
 }
 
-// victimQueue has short leases, so that what the dead have taken along comes back soon; and few workers, so that commits are many.
+// victimQueue has few workers, so that commits are many. What the dead have taken along is free when the next opens the ledger.
 func victimQueue(w *Wrapup, st *store.Store) queue.Options {
-	o := queue.Options{Store: st, Poll: 5 * time.Millisecond, Lease: 300 * time.Millisecond}
+	o := queue.Options{Store: st, Poll: 5 * time.Millisecond}
 	w.Join(&o)
 	o.Workers[waihu.JobReview] = 8
 	return o
