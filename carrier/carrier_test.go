@@ -129,6 +129,8 @@ func TestSameSeedSameCalls(t *testing.T) {
 
 func newCall(t *testing.T, c *Carrier, number string) *call {
 	t.Helper()
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	return c.newCallLocked("x", inviteTo(t, number), peer{})
 }
 
