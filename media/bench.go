@@ -62,8 +62,10 @@ type BenchResult struct {
 type MeterReport struct {
 	Packets, Lost uint64
 	All, Quiet    Deviations // Quiet: of windows in which the hypervisor took less than 10 ms
+	Still         Deviations // of windows in which the machine let a sleeper of the real-time class on the same core wake within half a millisecond
 	Windows       int        // of half a second
 	QuietWindows  int
+	StillWindows  int // 0 as well where the system does not let us use the real-time class
 }
 
 // Deviations are quantiles in milliseconds.

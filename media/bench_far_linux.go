@@ -62,10 +62,13 @@ func (h *histogram) quantiles() Deviations {
 
 // meter follows the streams by the sender's port.
 type meter struct {
-	mu         sync.Mutex
-	on         bool
-	report     MeterReport
-	all, quiet histogram
+	mu      sync.Mutex
+	on      bool
+	report  MeterReport
+	witness witness
+
+	all, quiet, still histogram
+
 	window     histogram
 	windowEnds time.Time
 	stolen     time.Duration
@@ -82,8 +85,9 @@ type stream struct {
 
 // BenchFarEnd is the other end of a measurement, to be run in a process of its own: one socket that sends every
 // packet back to its sender and meters how evenly they come. It writes its address to out, then obeys "begin" and
-// "end" from in, and ends with it.
-func BenchFarEnd(ctx context.Context, bind netip.Addr, in io.Reader, out io.Writer) error {
+// "end" from in, and ends with it. watch is the core of the measured process, on which a witness tells when the
+// machine stood still; -1: none.
+func BenchFarEnd(ctx context.Context, bind netip.Addr, watch int, in io.Reader, out io.Writer) error {
 	fd, addr, err := farSocket(bind)
 	if err != nil {
 		return err
@@ -92,6 +96,9 @@ func BenchFarEnd(ctx context.Context, bind netip.Addr, in io.Reader, out io.Writ
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() { m.echo(ctx, fd) })
+	if watch >= 0 {
+		wg.Go(func() { m.witness.run(ctx, watch) })
+	}
 	defer func() {
 		cancel()
 		wg.Wait()
@@ -224,6 +231,10 @@ func (m *meter) turn(now time.Time) {
 			m.report.QuietWindows++
 			m.quiet.merge(&m.window)
 		}
+		if late, on := m.witness.take(); on && late <= witnessLate {
+			m.report.StillWindows++
+			m.still.merge(&m.window)
+		}
 	}
 	m.window = histogram{}
 	m.stolen, m.windowEnds = stolen, now.Add(meterWindow)
@@ -232,7 +243,8 @@ func (m *meter) turn(now time.Time) {
 func (m *meter) begin() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.on, m.report, m.all, m.quiet, m.window = true, MeterReport{}, histogram{}, histogram{}, histogram{}
+	m.on, m.report, m.all, m.quiet, m.still, m.window = true, MeterReport{}, histogram{}, histogram{}, histogram{}, histogram{}
+	m.witness.take()
 	m.stolen, m.windowEnds = stolenTime(), time.Now().Add(meterWindow)
 }
 
@@ -240,7 +252,7 @@ func (m *meter) end() MeterReport {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.on = false
-	m.report.All, m.report.Quiet = m.all.quantiles(), m.quiet.quantiles()
+	m.report.All, m.report.Quiet, m.report.Still = m.all.quantiles(), m.quiet.quantiles(), m.still.quantiles()
 	return m.report
 }
 

@@ -14,7 +14,7 @@ import (
 var errBench = fmt.Errorf("the media measurement needs Linux: %w", errors.ErrUnsupported)
 
 // BenchFarEnd needs the kernel's receive time stamps.
-func BenchFarEnd(context.Context, netip.Addr, io.Reader, io.Writer) error { return errBench }
+func BenchFarEnd(context.Context, netip.Addr, int, io.Reader, io.Writer) error { return errBench }
 
 // BenchPin needs Linux.
 func BenchPin(int) error { return errBench }

@@ -49,7 +49,7 @@ func farHelper() {
 			os.Exit(1)
 		}
 	}
-	if err := BenchFarEnd(context.Background(), loopback, os.Stdin, os.Stdout); err != nil {
+	if err := BenchFarEnd(context.Background(), loopback, -1, os.Stdin, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}

@@ -99,7 +99,10 @@ func printMedia(out io.Writer, r media.BenchResult) {
 	if m.QuietWindows > 0 {
 		quiet = fmt.Sprintf("quiet p99 %.2f ms", m.Quiet.P99)
 	}
-	fmt.Fprintf(out, "%-6s %5d calls: %.3f CPU-s/call-minute, %3.0f %% of a core, %3d KB/call, sent lost %d skipped %d, back lost %d; deviation p50 %.2f p99 %.2f p99.9 %.2f ms, %s (%d of %d windows)\n",
+	if m.StillWindows > 0 {
+		quiet += fmt.Sprintf(", still p99 %.2f ms (%d)", m.Still.P99, m.StillWindows)
+	}
+	fmt.Fprintf(out, "%-6s %5d calls: %.3f CPU-s/call-minute, %3.0f %% of a core, %3d KB/call, sent lost %d skipped %d, back lost %d; deviation p50 %.2f p99 %.2f p99.9 %.2f ms, %s, %d quiet of %d windows\n",
 		r.Model, r.Calls, r.PerMinute, 100*r.CoreShare, r.RSSPerCall>>10, m.Lost, r.Skipped, r.Lost, m.All.P50, m.All.P99, m.All.P999, quiet, m.QuietWindows, m.Windows)
 }
 
@@ -137,5 +140,5 @@ func startFarEnd(ctx context.Context, stderr io.Writer) (*media.BenchPeer, func(
 // runFarEnd keeps to the second core, where there is one.
 func runFarEnd(ctx context.Context, std stdio) error {
 	_ = media.BenchPin(1) // one core: both share it
-	return media.BenchFarEnd(ctx, netip.MustParseAddr("127.0.0.1"), std.in, std.out)
+	return media.BenchFarEnd(ctx, netip.MustParseAddr("127.0.0.1"), 0, std.in, std.out)
 }
