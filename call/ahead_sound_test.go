@@ -196,7 +196,7 @@ func (f *rawEnd) receive() {
 			return
 		}
 		at := time.Now()
-		if n < 12 {
+		if n < 12 || buf[1] >= 192 && buf[1] < 224 { // also RTCP, which is not for us
 			continue
 		}
 		f.mu.Lock()

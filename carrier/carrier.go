@@ -224,6 +224,9 @@ func (c *Carrier) readUDP(ctx context.Context) error {
 		if len(bytes.Trim(raw, "\r\n\x00 ")) == 0 {
 			continue // keep-alive
 		}
+		if raw[0]&0xC0 == 0x80 {
+			continue // media (RFC 7983 7) of a stranger: ports are used again, and RTCP goes to a port that may be another's
+		}
 		from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
 		msg, err := parser.ParseSIP(raw)
 		if err != nil {

@@ -372,8 +372,8 @@ func (p *phone) call() {
 			}
 		}
 		_ = p.sip.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
-		n, _, err := p.sip.ReadFromUDP(buf)
-		if err != nil {
+		n, from, err := p.sip.ReadFromUDP(buf)
+		if err != nil || from.Port != p.to.Port { // a stranger's media: whose far end had this port before, or has the one below, may send RTCP here
 			continue
 		}
 		m := read(string(buf[:n]))
@@ -712,6 +712,9 @@ func (p *phone) hear() {
 		n, from, err := p.rtp.ReadFromUDP(b)
 		if err != nil {
 			return
+		}
+		if n < 14 || b[1] >= 192 && b[1] < 224 { // a stranger's RTCP
+			continue
 		}
 		s.mu.Lock()
 		s.packet(b[:n], from.Port)

@@ -46,6 +46,9 @@ func (s *scriptedTrunk) serve() {
 		if err != nil {
 			return
 		}
+		if n == 0 || buf[0] >= 0x80 {
+			continue // a stranger's media
+		}
 		req := string(buf[:n])
 		if s.asked != nil {
 			s.asked <- req
